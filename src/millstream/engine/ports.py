@@ -1,0 +1,167 @@
+"""What the engine asks of the world, as protocols: a store, sources, sinks.
+
+Implementations live in ``stores`` and ``connectors``; ``millstream.testing`` holds the suites that every one of them passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from millstream.core.tables import (
+    Commit,
+    DoubtRow,
+    EventRow,
+    LetterRow,
+    MailRow,
+    RecordRow,
+    RunRow,
+    SinkRow,
+    SourceRow,
+    StateRow,
+)
+
+
+class KeyLine(msgspec.Struct, frozen=True, gc=False):
+    """What is durable of one (agent, key): its state and the head of its line (runs with a turn, by turn)."""
+
+    agent: str
+    key: str
+    state: StateRow | None
+    line: list[RunRow]
+    more: bool  # the line goes on beyond ``line``
+
+
+class RunHistory(msgspec.Struct, frozen=True, gc=False):
+    """A run with its event, its whole journal and the mail addressed to it or to its (agent, key)."""
+
+    run: RunRow
+    event: EventRow
+    records: list[RecordRow]
+    mail: list[MailRow]
+
+
+class Store(Protocol):
+    """Durable state and history. ``write`` is called from the committer's thread alone, one at a time; everything else
+    from the engine's thread. Reads see all commits that had returned when the read began, and never block ``write``."""
+
+    def write(self, commit: Commit) -> None:
+        """Make the commit durable, all of it or nothing.
+
+        Raises:
+            CommitRefused: refused cleanly (disk full, busy); the same commit may be written again.
+            CommitFailed: failed at COMMIT or sync; the outcome is unknown and the process must end.
+        """
+
+    def meta(self) -> dict[str, str]: ...
+    def lines(self, keys: Sequence[tuple[str, str]], limit: int) -> list[KeyLine]:
+        """For each (agent, key), in the order given: its state and the first ``limit`` runs of its line."""
+
+    def line_after(self, agent: str, key: str, turn: int, limit: int) -> list[RunRow]:
+        """The next runs of a line, behind ``turn``."""
+
+    def scan_lines(self, after: int, limit: int) -> list[RunRow]:
+        """Runs in line of all keys by turn, behind turn ``after``."""
+
+    def histories(self, runs: Sequence[int]) -> list[RunHistory]:
+        """Of those of these runs that exist."""
+
+    def run(self, run: int) -> RunRow | None: ...
+    def waiting(self, agent: str, key: str) -> list[RunRow]:
+        """The runs of (agent, key) whose status is waiting or in_doubt, oldest first, in line or not."""
+
+    def mail(self, agent: str, key: str) -> list[MailRow]: ...
+    def wakes(self, until: int, limit: int) -> list[RunRow]:
+        """Waiting and in-doubt runs whose ``wake`` is not later than ``until``, earliest first."""
+
+    def askers(self) -> list[RunRow]:
+        """Waiting runs in line that wait for an ``ask`` (their ``awaits`` has a reply)."""
+
+    def seen(self, source: str, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that were seen."""
+
+    def forget_seen(self, before: int, limit: int) -> list[tuple[str, str]]:
+        """Keys (source, id) of seen rows older than ``before``."""
+
+    def backlog_bytes(self) -> int:
+        """Bytes of the payloads of events whose runs are queued."""
+
+    def sources(self) -> list[SourceRow]: ...
+    def sinks(self) -> list[SinkRow]: ...
+    def outputs(self, sink: str, after: int, limit: int) -> list[tuple[int, str]]:
+        """Rows of a sink behind row ``after`` as (row, text): each text is one or more whole lines."""
+
+    def last_output(self, sink: str) -> int:
+        """The number of the last output row of a sink; 0 when there is none."""
+
+    def doubts(self) -> list[DoubtRow]: ...
+    def letters(self, after: int, limit: int) -> list[LetterRow]: ...
+    def runs(self, *, status: str | None = None, agent: str | None = None, key: str | None = None, limit: int | None = None) -> Iterable[RunRow]:
+        """Runs, newest first."""
+
+    def state(self, agent: str, key: str) -> StateRow | None: ...
+    def events(self, events: Sequence[int]) -> list[EventRow]: ...
+    def emitted(self, run: int) -> list[EventRow]:
+        """What a run emitted and sent, in order."""
+
+    def close(self) -> None: ...
+
+
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """One item of input: its position (JSON-able) and its bytes, or the reason why it cannot be read."""
+
+    position: Any
+    data: bytes
+    reason: str | None = None  # set: a dead letter; ``data`` is then its head
+    size: int = 0  # of the whole in bytes, where ``data`` is only its head
+
+
+class Lines(msgspec.Struct, frozen=True, gc=False):
+    """A read: items in order, and the position after them."""
+
+    lines: list[Line]
+    position: Any  # JSON-able; reading goes on from here
+    ended: bool = False  # a bounded source was read to its end
+
+
+class SourceConnector(Protocol):
+    """Where events come from. One instance serves one engine at a time."""
+
+    redelivers: bool  # can it deliver again from a recorded position?
+    bounded: bool
+
+    async def open(self, name: str, position: Any | None) -> None:
+        """Begin behind ``position`` (as recorded with the last commit), or at the start for None.
+
+        Raises:
+            SourceError: the input is not there, or cannot be read from that position (shorter, another file).
+        """
+
+    async def read(self, limit: int) -> Lines:
+        """Wait for input and give at most about ``limit`` items. After ``ended`` it is not called again. Cancellable."""
+
+    async def close(self) -> None: ...
+
+
+class SinkConnector(Protocol):
+    """Where outputs go. ``append`` and ``open`` may block: the engine calls them from a thread of the sink's own."""
+
+    def paths(self) -> Sequence[str]:
+        """What this sink writes to, so that two sinks of one path are refused."""
+
+    def open(self, position: Any | None, pending: Iterable[bytes]) -> None:
+        """Take hold of the target at ``position`` (as last recorded; None: never written).
+
+        ``pending`` are the outputs behind that position in order: what is already there beyond ``position`` must be a
+        beginning of them (it is kept), or a torn remainder no longer than them (it is written again, the same bytes).
+
+        Raises:
+            SinkError: shorter than recorded, another file, longer than everything ever committed, or held by another.
+        """
+
+    def append(self, chunks: Sequence[bytes]) -> Any:
+        """Append whole lines durably (synced) and return the position after them."""
+
+    def close(self) -> None: ...
