@@ -15,13 +15,13 @@
         ├── ConnectorError
         │   ├── SourceError
         │   └── SinkError
-        └── RunError                  what a handler can see
-            ├── ToolFailed            a tool failed, definitely: (type, message, data)
-            │   └── AskFailed         the asked run ended without an answer
-            ├── Deadlock              an ask would wait for a key that waits for the asker
-            ├── Diverged              the handler no longer asks for what the record says it did
-            └── HandlerStuck          a handler kept its loop busy without ever waiting
-        NotSent                       raised BY a tool: nothing was sent, the attempt had no effect
+        ├── RunError                  what a handler can see
+        │   ├── ToolFailed            a tool failed, definitely: (type, message, data)
+        │   │   └── AskFailed         the asked run ended without an answer
+        │   ├── Deadlock              an ask would wait for a key that waits for the asker
+        │   ├── Diverged              the handler no longer asks for what the record says it did
+        │   └── HandlerStuck          a handler kept its loop busy without ever waiting
+        └── NotSent                   raised BY a tool: nothing was sent, the attempt had no effect
     BaseException
     └── RunPutAway                    the run was put away; nothing that a ``finally`` does now is recorded
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from millstream.core.facts import KeyLine, RunHistory
 from millstream.core.tables import (
     Commit,
     DoubtRow,
@@ -22,25 +23,6 @@ from millstream.core.tables import (
     SourceRow,
     StateRow,
 )
-
-
-class KeyLine(msgspec.Struct, frozen=True, gc=False):
-    """What is durable of one (agent, key): its state and the head of its line (runs with a turn, by turn)."""
-
-    agent: str
-    key: str
-    state: StateRow | None
-    line: list[RunRow]
-    more: bool  # the line goes on beyond ``line``
-
-
-class RunHistory(msgspec.Struct, frozen=True, gc=False):
-    """A run with its event, its whole journal and the mail addressed to it or to its (agent, key)."""
-
-    run: RunRow
-    event: EventRow
-    records: list[RecordRow]
-    mail: list[MailRow]
 
 
 class Store(Protocol):
@@ -76,6 +58,9 @@ class Store(Protocol):
     def wakes(self, until: int, limit: int) -> list[RunRow]:
         """Waiting and in-doubt runs whose ``wake`` is not later than ``until``, earliest first."""
 
+    def mailed(self) -> list[int]:
+        """Waiting runs that have mail addressed to them (``MailRow.run``)."""
+
     def askers(self) -> list[RunRow]:
         """Waiting runs in line that wait for an ``ask`` (their ``awaits`` has a reply)."""
 
@@ -110,18 +95,24 @@ class Store(Protocol):
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """One item of input: its position (JSON-able) and its bytes, or the reason why it cannot be read."""
+    """An item of input that cannot be read: a dead letter. Also the evidence of input that may be lost (``data`` empty)."""
 
-    position: Any
-    data: bytes
-    reason: str | None = None  # set: a dead letter; ``data`` is then its head
-    size: int = 0  # of the whole in bytes, where ``data`` is only its head
+    position: int | str  # as in ``Lines.positions``
+    data: bytes  # its head
+    reason: str
+    size: int  # of the whole in bytes
 
 
 class Lines(msgspec.Struct, frozen=True, gc=False):
-    """A read: items in order, and the position after them."""
+    """A read: items in order, in columns (no object an item: a third less cost), and the position after all of them.
 
-    lines: list[Line]
+    A position of an item is an ``int`` or a ``str``, for people to find it (a line number), and never given twice by one
+    source, restarts included: ids are made of it.
+    """
+
+    data: list[bytes]
+    positions: Sequence[int | str]  # of each item of ``data``
+    rejected: list[Line]
     position: Any  # JSON-able; reading goes on from here
     ended: bool = False  # a bounded source was read to its end
 
@@ -135,33 +126,54 @@ class SourceConnector(Protocol):
     async def open(self, name: str, position: Any | None) -> None:
         """Begin behind ``position`` (as recorded with the last commit), or at the start for None.
 
+        A source that cannot redeliver takes from it only where its item positions go on.
+
         Raises:
             SourceError: the input is not there, or cannot be read from that position (shorter, another file).
         """
 
     async def read(self, limit: int) -> Lines:
-        """Wait for input and give at most about ``limit`` items. After ``ended`` it is not called again. Cancellable."""
+        """Wait for input and give at most about ``limit`` items. After ``ended`` it is not called again.
+
+        May be cancelled: the next read then gives what this one would have given. A read may be without items.
+
+        Raises:
+            SourceError: the input cannot be read any further.
+        """
 
     async def close(self) -> None: ...
 
 
 class SinkConnector(Protocol):
-    """Where outputs go. ``append`` and ``open`` may block: the engine calls them from a thread of the sink's own."""
+    """Where outputs go. ``append`` and ``open`` may block: the engine calls them from a thread of the sink's own.
+
+    A ``SinkError`` has an attribute ``retryable``: True says that nothing is unknown (disk full) and that ``append`` may be
+    called again with the same outputs; False that the sink is of no use until it is opened anew.
+    """
 
     def paths(self) -> Sequence[str]:
         """What this sink writes to, so that two sinks of one path are refused."""
 
-    def open(self, position: Any | None, pending: Iterable[bytes]) -> None:
-        """Take hold of the target at ``position`` (as last recorded; None: never written).
+    def open(self, position: Any | None, pending: Iterable[bytes]) -> Any | None:
+        """Take hold of the target at ``position`` (as last recorded; None: never taken hold of).
 
         ``pending`` are the outputs behind that position in order: what is already there beyond ``position`` must be a
         beginning of them (it is kept), or a torn remainder no longer than them (it is written again, the same bytes).
+        Only as much of them is taken as there is beyond ``position``. ``append`` is then given all of them, from their
+        beginning: what is already there is not written twice.
+
+        Returns the position to record *before* the first ``append``: without it, what a first ``append`` wrote before a
+        crash could not be told from what had been there before. None: this sink has no positions (at-least-once).
 
         Raises:
             SinkError: shorter than recorded, another file, longer than everything ever committed, or held by another.
         """
 
-    def append(self, chunks: Sequence[bytes]) -> Any:
-        """Append whole lines durably (synced) and return the position after them."""
+    def append(self, chunks: Sequence[bytes]) -> Any | None:
+        """Append whole lines durably (synced) and return the position after them.
+
+        Raises:
+            SinkError: see ``retryable``; where it is True, the next ``append`` begins with the same bytes.
+        """
 
     def close(self) -> None: ...

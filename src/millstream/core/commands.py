@@ -1,0 +1,161 @@
+"""What the shell is to do, imperative: all that the core ever answers.
+
+``Load*`` and ``ScanLines`` name in ``after`` the commit that must be durable before the store is read: the core drops from
+memory what it can read again, and ``after`` keeps it from reading what is not there yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from millstream.core.tables import EventRow, MailRow
+
+
+class LoadLines(msgspec.Struct, frozen=True, gc=False):
+    keys: list[tuple[str, str]]
+    limit: int
+    after: int
+
+
+class LoadLine(msgspec.Struct, frozen=True, gc=False):
+    agent: str
+    key: str
+    turn: int
+    limit: int
+    after: int
+
+
+class ScanLines(msgspec.Struct, frozen=True, gc=False):
+    turn: int
+    limit: int
+    after: int
+
+
+class LoadRuns(msgspec.Struct, frozen=True, gc=False):
+    runs: list[int]
+    after: int
+
+
+class LoadMail(msgspec.Struct, frozen=True, gc=False):
+    run: int
+    agent: str
+    key: str
+    after: int
+
+
+class LoadWaiting(msgspec.Struct, frozen=True, gc=False):
+    """The waiting runs of (agent, key), for one of which ``mail`` may be."""
+
+    agent: str
+    key: str
+    mail: MailRow
+    after: int
+
+
+class LoadWakes(msgspec.Struct, frozen=True, gc=False):
+    until: int
+    limit: int
+    after: int
+
+
+class Start(msgspec.Struct, frozen=True, gc=False):
+    """Begin the handler from the top."""
+
+    run: int
+    id: str
+    agent: str
+    key: str
+    event: EventRow
+    state: str | None
+    at: int
+    generation: int
+
+
+class Deliver(msgspec.Struct, frozen=True, gc=False):
+    """Hand one observation to a run and drive it until none of its tasks is ready.
+
+    ``kind``: ``resulted`` (of a step), ``fired`` (a timer), ``received`` (a signal), ``cancelled`` (the run),
+    ``resumed`` (the state as it is now). ``at`` is the time that the run sees.
+    """
+
+    run: int
+    at: int
+    kind: str
+    step: str
+    value: str | None = None  # JSON
+    error: dict[str, Any] | None = None
+    by: str | None = None
+    id: str | None = None
+    sent: int = 0  # when the signal was sent, us
+
+
+class PutAway(msgspec.Struct, frozen=True, gc=False):
+    """Close a run's Context and forget its tasks; it comes back by replay, or not at all."""
+
+    run: int
+
+
+class Perform(msgspec.Struct, frozen=True, gc=False):
+    """Start one attempt at a step."""
+
+    run: int
+    id: str
+    step: str
+    attempt: int
+    key: str
+    body: Any
+
+
+class Probe(msgspec.Struct, frozen=True, gc=False):
+    """Ask the tool's probe whether the step happened."""
+
+    run: int
+    id: str
+    step: str
+    attempt: int
+    key: str
+    body: Any
+
+
+class CancelAttempt(msgspec.Struct, frozen=True, gc=False):
+    """Deliver cancellation to the code of a step's attempt; its end is still reported."""
+
+    run: int
+    step: str
+
+
+class Output(msgspec.Struct, frozen=True, gc=False):
+    """Append a row to a sink (its commit is durable)."""
+
+    sink: str
+    row: int
+    text: str
+
+
+class WakeAt(msgspec.Struct, frozen=True, gc=False):
+    """Say ``Due`` at this time, us; replaces an earlier WakeAt."""
+
+    at: int
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """Tell whoever waits under ``token``: done (its commit is durable), or why not."""
+
+    token: int
+    error: str | None = None
+    value: Any = None
+
+
+class Pause(msgspec.Struct, frozen=True, gc=False):
+    """Stop reading sources, and say why; None: read on."""
+
+    reason: str | None
+
+
+class Note(msgspec.Struct, frozen=True, gc=False):
+    """Something an operator should see in the log. ``level`` is ``info``, ``warning`` or ``error``."""
+
+    level: str
+    text: str

@@ -1,0 +1,90 @@
+"""What the parts of the machine share: the time of the fact at hand, the open commit, the commands so far, numbers, the alarm clock."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+from millstream.core.commands import Note
+from millstream.core.graph import Graph
+from millstream.core.identity import EPOCH_BITS, KeyMaker, run_id
+from millstream.core.tables import Commit
+
+
+class Limits:
+    """Bounds of one engine. Counts are runs in this process; ``backlog_bytes`` are payloads of queued events in the store."""
+
+    __slots__ = ("running", "idle", "line", "instances", "backlog_bytes", "commit_rows", "ready")
+
+    def __init__(
+        self,
+        *,
+        running: int = 32_768,
+        idle: int = 1_000,
+        line: int = 16,
+        instances: int = 4_096,
+        backlog_bytes: int = 1 << 30,
+        commit_rows: int = 20_000,
+        ready: int = 50_000,
+    ) -> None:
+        self.running = running  # handlers that run at once
+        self.idle = idle  # waiting handlers kept in memory; the longest waiting are put away first
+        self.line = line  # runs of one line kept in memory
+        self.instances = instances  # idle (agent, key) whose state is kept in memory
+        self.backlog_bytes = backlog_bytes
+        self.commit_rows = commit_rows  # rows that gather behind a slow commit before sources are paused
+        self.ready = ready  # keys that wait for a free handler in memory; what is beyond is found again by a scan
+
+
+class Desk:
+    """See the module. ``number()`` gives numbers of runs, events, records and so on (core.tables, Numbers)."""
+
+    __slots__ = ("graph", "limits", "now", "commit", "commands", "durable", "keys", "alarms", "touched", "_next", "_alarm_order", "counts")
+
+    def __init__(self, graph: Graph, limits: Limits) -> None:
+        self.graph = graph
+        self.limits = limits
+        self.now = 0
+        self.commit = Commit(1)
+        self.commands: list[Any] = []
+        self.durable = 0
+        self.keys = KeyMaker(graph.app, "")
+        self.alarms: list[tuple[int, int, str, Any]] = []  # (due, order, what, of which)
+        self.touched: dict[tuple[str, str], int] = {}  # (agent, key) -> the commit, not yet durable, that wrote of it
+        self._next = 0
+        self._alarm_order = 0
+        self.counts = {"accepted": 0, "done": 0, "failed": 0, "duplicates": 0, "rejected": 0, "outputs": 0}
+
+    def open(self, store_id: str, epoch: int) -> None:
+        self.keys = KeyMaker(self.graph.app, store_id)
+        self._next = epoch << EPOCH_BITS
+
+    def number(self) -> int:
+        self._next += 1
+        return self._next
+
+    def run_id(self, partition: int, number: int) -> str:
+        return run_id(partition, number)
+
+    def say(self, command: Any) -> None:
+        self.commands.append(command)
+
+    def gate(self, command: Any) -> None:
+        """Say it when everything up to now is durable."""
+        self.commit.gated.append(command)
+
+    def note(self, level: str, text: str) -> None:
+        self.commands.append(Note(level, text))
+
+    def alarm(self, due: int, what: str, which: Any) -> None:
+        self._alarm_order += 1
+        heapq.heappush(self.alarms, (due, self._alarm_order, what, which))
+
+    def touch(self, agent: str, key: str) -> None:
+        """What the store tells of (agent, key) is stale until the open commit is durable."""
+        self.touched[agent, key] = self.commit.number
+        self.commit.touched.add((agent, key))
+
+    def after(self, agent: str, key: str) -> int:
+        """The commit that must be durable before the store tells the truth about (agent, key)."""
+        return self.touched.get((agent, key), 0)

@@ -1,0 +1,325 @@
+"""What happened, past tense: all that the core is ever told. Every fact carries ``at``, engine time in microseconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from millstream.core.effects import Ended, Policy
+from millstream.core.tables import EventRow, MailRow, RecordRow, RunRow, SinkRow, SourceRow, StateRow
+
+
+class KeyLine(msgspec.Struct, frozen=True, gc=False):
+    """What is durable of one (agent, key): its state and the head of its line (runs with a turn, by turn)."""
+
+    agent: str
+    key: str
+    state: StateRow | None
+    line: list[RunRow]
+    more: bool  # the line goes on beyond ``line``
+
+
+class RunHistory(msgspec.Struct, frozen=True, gc=False):
+    """A run with its event, its whole journal and the mail addressed to it or to its (agent, key)."""
+
+    run: RunRow
+    event: EventRow
+    records: list[RecordRow]
+    mail: list[MailRow]
+
+
+class EventBatch:
+    """Events of one stream, in columns: one list a field, all of one length."""
+
+    __slots__ = ("values", "payloads", "keys", "ids", "times", "positions")
+
+    def __init__(
+        self,
+        values: list[Any],
+        payloads: list[str | None],
+        keys: list[str],
+        ids: list[str],
+        times: list[int],
+        positions: list[Any],
+    ) -> None:
+        self.values = values
+        self.payloads = payloads  # the JSON text, where it is already known
+        self.keys = keys
+        self.ids = ids
+        self.times = times  # event time, us
+        self.positions = positions  # JSON-able, as the connector gave them
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+class Rejected(msgspec.Struct, frozen=True, gc=False):
+    """Bad input: where it stood, why it was refused, and its (beginning of) text."""
+
+    position: Any
+    reason: str
+    data: str
+    size: int
+
+
+class Opened(msgspec.Struct, frozen=True, gc=False):
+    """The store was opened: what the core must know before anything else."""
+
+    at: int
+    store_id: str
+    epoch: int
+    unclean: bool  # the last engine died
+    backlog_bytes: int
+    sources: list[SourceRow]
+    sinks: list[SinkRow]
+    last_outputs: dict[str, int]  # sink -> number of its last output row
+    askers: list[RunRow]
+    mailed: list[int]  # waiting runs that have mail
+    suspects: list[RunRow]  # running runs that were active in two unclean deaths or more
+    diverged: list[RunRow]
+
+
+class Arrived(msgspec.Struct, frozen=True, gc=False):
+    """A source gave a batch of events, and what it could not read."""
+
+    at: int
+    source: str
+    batch: EventBatch
+    rejected: list[Rejected]
+    position: str  # JSON; the source goes on from here
+    known: set[str] | frozenset[str] = frozenset()  # those of the ids that the store has seen
+    ended: bool = False
+
+
+class LinesLoaded(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ``LoadLines``."""
+
+    at: int
+    lines: list[KeyLine]
+
+
+class LineContinued(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ``LoadLine``: the next runs of one line."""
+
+    at: int
+    agent: str
+    key: str
+    line: list[RunRow]
+    more: bool
+
+
+class LinesScanned(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ``ScanLines``: runs in line, by turn."""
+
+    at: int
+    rows: list[RunRow]
+    ended: bool
+
+
+class RunsLoaded(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ``LoadRuns``."""
+
+    at: int
+    wanted: list[int]
+    histories: list[RunHistory]
+
+
+class MailLoaded(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ``LoadMail``."""
+
+    at: int
+    run: int
+    mail: list[MailRow]
+
+
+class WaitingLoaded(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ``LoadWaiting``."""
+
+    at: int
+    rows: list[RunRow]
+    mail: MailRow
+
+
+class WakesLoaded(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ``LoadWakes``: runs whose wake is not later than ``until``."""
+
+    at: int
+    until: int
+    rows: list[RunRow]
+    more: bool
+
+
+class StepCall(msgspec.Struct, frozen=True, gc=False):
+    """A handler asked for a step. ``kind`` is ``tool``, ``receive`` or ``ask``."""
+
+    step: str  # structural identity within the run
+    kind: str
+    name: str  # of the tool, the signal, or the asked agent
+    args: str  # tool: canonical [args, kwargs]; ask: the value, JSON
+    policy: Policy
+    key: str | None = None  # tool: business key; ask: the asked key
+    about: str | None = None  # receive
+    body: Any = None  # what the performer needs; never looked at here
+
+
+class Emitted(msgspec.Struct, frozen=True, gc=False):
+    """A value that a handler emitted to a stream, or sent to an agent (then ``agent`` is set)."""
+
+    stream: str
+    value: Any
+    payload: str
+    key: str
+    agent: str | None = None
+
+
+class Returned(msgspec.Struct, frozen=True, gc=False):
+    """The handler returned and its tasks have ended."""
+
+    output: Emitted | None
+    answer: str  # what an asker gets: the output as JSON ("null" for None)
+    emitted: list[Emitted]
+    state: str | None  # None: untouched
+
+
+class Raised(msgspec.Struct, frozen=True, gc=False):
+    """The handler raised and its tasks have ended."""
+
+    error: dict[str, Any]  # type, message, data
+    cancelled: bool  # it was the CancelledError of ``cancel RUN``
+
+
+class Advanced(msgspec.Struct, frozen=True, gc=False):
+    """A run was driven until none of its tasks was ready: what it asked for on the way."""
+
+    at: int
+    run: int
+    calls: list[StepCall]
+    cancels: list[str]  # steps whose waiting was cancelled
+    timer: tuple[int, str] | None  # the earliest: when it is due, us, and its identity
+    end: Returned | Raised | None
+    missed: bool = False  # the delivered timer does not exist (any more): only while replaying edited code
+    state: str | None = None  # of agents with waiting="release": the state so far, None: untouched
+
+
+class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
+    """An attempt or a probe ended (or is overdue: then its real end follows)."""
+
+    at: int
+    run: int
+    step: str
+    attempt: int
+    ended: Ended
+    result: str | None = None
+    error: dict[str, Any] | None = None
+    retryable: bool = False
+
+
+class Due(msgspec.Struct, frozen=True, gc=False):
+    """Time has passed."""
+
+    at: int
+
+
+class Durable(msgspec.Struct, frozen=True, gc=False):
+    """Every commit up to this number is durable."""
+
+    at: int
+    number: int
+
+
+class Signalled(msgspec.Struct, frozen=True, gc=False):
+    """Somebody sent a signal, to a run or to (agent, key)."""
+
+    at: int
+    run: int | None
+    agent: str
+    key: str
+    name: str
+    value: str  # JSON
+    about: str | None
+    id: str | None
+    by: str | None
+    known: bool = False  # the store has seen its id
+    token: int | None = None  # who waits for the answer
+
+
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """Somebody settled a step in doubt: ``how`` is ``result``, ``retry`` or ``fail``."""
+
+    at: int
+    run: int
+    step: str
+    how: str
+    value: str | None  # the result as JSON, or the text of the failure
+    by: str | None
+    token: int | None = None
+
+
+class CancelRequested(msgspec.Struct, frozen=True, gc=False):
+    """Somebody cancelled a run."""
+
+    at: int
+    run: int
+    by: str | None = None
+    token: int | None = None
+
+
+class RetryRequested(msgspec.Struct, frozen=True, gc=False):
+    """Somebody (or a change of its code) asked for a failed, diverged or cancelled run to be tried again."""
+
+    at: int
+    run: int
+    by: str | None = None
+    token: int | None = None
+
+
+class LettersRetried(msgspec.Struct, frozen=True, gc=False):
+    """Dead letters were read again: those that are now good, as events, and their numbers."""
+
+    at: int
+    source: str
+    batch: EventBatch
+    letters: list[int]
+    known: set[str] | frozenset[str] = frozenset()
+    token: int | None = None
+
+
+class SinkWritten(msgspec.Struct, frozen=True, gc=False):
+    """A sink holds, synced, every output row up to ``row``."""
+
+    at: int
+    sink: str
+    row: int
+    position: str | None
+
+
+class Forgotten(msgspec.Struct, frozen=True, gc=False):
+    """Ids whose ``dedupe`` time is over, as (source, id)."""
+
+    at: int
+    keys: list[tuple[str, str]]
+
+
+Fact = (
+    Opened
+    | Arrived
+    | LinesLoaded
+    | LineContinued
+    | LinesScanned
+    | RunsLoaded
+    | MailLoaded
+    | WaitingLoaded
+    | WakesLoaded
+    | Advanced
+    | AttemptEnded
+    | Due
+    | Durable
+    | Signalled
+    | Settled
+    | CancelRequested
+    | RetryRequested
+    | LettersRetried
+    | SinkWritten
+    | Forgotten
+)

@@ -1,0 +1,568 @@
+"""The life of a run: begin, replay, wait, be put away and brought back, release its key, end, be retried or cancelled.
+
+Replay. A run is started from the top of its handler and handed its recorded observations, one at a time, each at its recorded
+time. With unchanged code every observation finds its step or timer waiting. With edited code the earliest one that does is
+handed over first and the others wait for the handler to ask; what is never asked for is a divergence if it was an effect. New
+steps that are asked for on the way begin when no recorded observation can be handed over any more: the run is live again.
+
+Coming back. Whatever happens to a run without a handler (mail, a timer, a settlement, a retry) changes its row first: it is
+``running`` again if it kept its turn, ``queued`` with a new turn if not. Its line then brings it back, as it would after a crash.
+
+A retry is a new generation: the handler begins anew with the state of today, and whatever an earlier generation knows for certain
+(results, settlements, answers) is recorded again and handed over the moment it is asked for. Definite failures are not kept: they
+are what is tried again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from millstream.core import runs as r
+from millstream.core.commands import Answer, Deliver, PutAway, Start
+from millstream.core.desk import Desk
+from millstream.core.effects import Effect
+from millstream.core.facts import (
+    Advanced,
+    CancelRequested,
+    Raised,
+    RetryRequested,
+    Returned,
+    RunHistory,
+    RunsLoaded,
+    Settled,
+)
+from millstream.core.identity import run_id
+from millstream.core.lines import Instance, Lines
+from millstream.core.runs import Run, Step
+from millstream.core.tables import JSON, RECORDS, RUNS, STATES, EventRow, RecordRow, RunRow, StateRow
+
+if TYPE_CHECKING:
+    from millstream.core.intake import Intake
+    from millstream.core.mail import Mail
+    from millstream.core.steps import Steps
+
+BRIEF = 1_000_000  # a sleep shorter than this is not written to the store, us
+DEATHS = 3  # active in so many consecutive unclean deaths: started alone, then failed as poisoned
+
+Errand = Settled | CancelRequested | RetryRequested
+
+
+class Lifecycle:
+    """See the module."""
+
+    def __init__(self, desk: Desk, lines: Lines) -> None:
+        self.desk = desk
+        self.lines = lines
+        self.steps: Steps  # these three are set by the machine
+        self.mail: Mail
+        self.intake: Intake
+        self.residents: dict[int, Run] = {}
+        self.idle: dict[int, None] = {}  # waiting residents, longest waiting first
+        self.stash: dict[int, Run] = {}  # loaded, and about to go on when their line says so
+        self.errands: dict[int, list[Errand]] = {}  # for runs that are being loaded
+        self.unclean = False  # the last engine died
+
+    # --- beginning ------------------------------------------------------------------------------------------------
+
+    def begin(self, row: RunRow, event: EventRow, instance: Instance) -> None:
+        """A new run is at the head of its line."""
+        self._begin(Run(row, run_id(row.partition, row.run), event, instance.spec), instance)
+
+    def _begin(self, run: Run, instance: Instance) -> None:
+        """The handler of this generation begins, with the state as it is now."""
+        self.lines.backlog -= len(run.event.payload or "")
+        run.started = self.desk.now
+        run.fingerprint = run.spec.fingerprint
+        run.initial = instance.state
+        self._make_resident(run, instance)
+        self.put(run)
+
+    def _make_resident(self, run: Run, instance: Instance) -> None:
+        assert run.started is not None
+        run.instance = instance
+        run.status, run.wake, run.awaiting = r.RUNNING, None, None
+        instance.holder = run
+        self.residents[run.number] = run
+        self.desk.say(Start(run.number, run.id, run.spec.name, run.key, run.event, run.initial, run.started, run.generation))
+
+    def put(self, run: Run, *, finished: int | None = None, error: dict[str, Any] | None = None) -> RunRow:
+        row = run.row(finished=finished, error=error)
+        self.desk.commit.put(RUNS, row)
+        self.desk.touch(run.spec.name, run.key)
+        return row
+
+    def record(
+        self,
+        run: Run,
+        kind: str,
+        step: str | None = None,
+        *,
+        tool: str | None = None,
+        effect: Effect | None = None,
+        attempt: int = 0,
+        key: str | None = None,
+        note: dict[str, Any] | None = None,
+        args: str | None = None,
+        result: str | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> RecordRow:
+        """Append to the run's journal."""
+        row = RecordRow(
+            self.desk.number(),
+            run.partition,
+            run.number,
+            run.generation,
+            self.desk.now,
+            kind,
+            step,
+            tool,
+            None if effect is None else effect.value,
+            attempt,
+            key,
+            None if note is None else r.dump(note),
+            JSON,
+            args,
+            result,
+            None if error is None else r.dump(error),
+        )
+        self.desk.commit.append(RECORDS, row)
+        self.desk.touch(run.spec.name, run.key)
+        return row
+
+    # --- coming back ----------------------------------------------------------------------------------------------
+
+    def errand(self, fact: Errand) -> None:
+        """Somebody wants something of a run, wherever it is."""
+        run = self.residents.get(fact.run)
+        if run is not None:
+            self._errand_of_resident(run, fact)
+        elif fact.run in self.stash:
+            self._errand_of_stored(self.stash[fact.run], fact)
+        else:
+            self.errands.setdefault(fact.run, []).append(fact)
+            self.lines.wake(fact.run, self.desk.commit.number - 1)
+
+    def loaded(self, fact: RunsLoaded) -> None:
+        found = {history.run.run: history for history in fact.histories}
+        for number in fact.wanted:
+            self.lines.running -= 1  # counted again when its line starts it
+            history = found.get(number)
+            errands = self.errands.pop(number, [])
+            if number in self.residents or number in self.stash:
+                for errand in errands:
+                    self.errand(errand)
+            elif history is None:
+                for errand in errands:
+                    self._answer(errand, "there is no such run")
+            elif history.run.agent not in self.desk.graph.agents:
+                for errand in errands:
+                    self._answer(errand, f"its agent {history.run.agent!r} is not in the app any more")
+            else:
+                self._consider(self.recall(history), history.run, errands)
+
+    def _consider(self, run: Run, row: RunRow, errands: list[Errand]) -> None:
+        """A run was read from the store: is there something for it to do?"""
+        for errand in errands:
+            self._errand_of_stored(run, errand)
+        if run.status in (r.WAITING, r.IN_DOUBT) and self._is_wanted(run):
+            self._line_up(run)
+        instance = self.lines.instances.get((run.spec.name, run.key))
+        if instance is not None and instance.starting and instance.line and instance.line[0].row.run == run.number:
+            instance.starting = False
+        if run.status in (r.QUEUED, r.RUNNING):
+            if not run.stale:
+                self.stash[run.number] = run
+            self.lines.rejoin(run.row())
+        elif instance is not None:
+            self.lines.advance(instance)
+
+    def _is_wanted(self, run: Run) -> bool:
+        """Is there something for a waiting run: a timer that is due, an outcome it has not seen, mail?"""
+        if run.news or (run.wake is not None and run.wake <= self.desk.now):
+            return True
+        waits = r.json_decode(run.awaiting) if run.awaiting else []
+        return any(self.mail.fits(mail, run.number, *wait) for mail in run.mail or () for wait in waits)
+
+    def _line_up(self, run: Run) -> None:
+        """A waiting run goes on: at once if it kept its turn, else with a new one."""
+        if run.turn is not None:
+            run.status = r.RUNNING
+        else:
+            run.turn = self.desk.number()
+            run.status = r.QUEUED
+            self.lines.backlog += len(run.event.payload or "")
+        run.wake = run.awaiting = None
+        self.put(run)
+
+    def recall(self, history: RunHistory) -> Run:
+        """Rebuild a run from its record."""
+        row = history.run
+        run = Run(row, run_id(row.partition, row.run), history.event, self.desk.graph.agents[row.agent])
+        run.mail = list(history.mail)
+        for record in history.records:
+            current = record.generation == run.generation
+            if current and record.kind in r.OBSERVED:
+                run.order.append(record)
+            if current and record.kind == r.RELEASED:
+                if not run.released:
+                    run.initial = record.result
+                run.released = run.owed_state = True
+            elif current and record.kind == r.RESUMED:
+                run.owed_state = False
+            if record.step is not None and record.kind != r.FIRED:
+                self.steps.recall(run, record, current)
+        return run
+
+    def go_on(self, run: Run, instance: Instance) -> None:
+        """A stashed run is at the head of its line: begin it, or start it again and hand it what is recorded."""
+        resumed = run.status == r.RUNNING
+        if run.started is None:
+            self._begin(run, instance)
+            return
+        if run.status == r.QUEUED:
+            self.lines.backlog -= len(run.event.payload or "")
+        if resumed and self.unclean and run.resumes < DEATHS:
+            run.resumes += 1
+        if not run.released:
+            run.initial = instance.state
+        elif run.owed_state:
+            run.owed_state = False
+            run.order.append(self.record(run, r.RESUMED, result=instance.state))
+        run.replaying = True
+        self._make_resident(run, instance)
+        self.put(run)
+
+    # --- being driven ---------------------------------------------------------------------------------------------
+
+    def advanced(self, fact: Advanced) -> None:
+        """A run was driven until nothing in it was ready."""
+        run = self.residents.get(fact.run)
+        if run is None:
+            return
+        for call in fact.calls:
+            if not self.steps.called(run, call):
+                return  # diverged
+        for step in fact.cancels:
+            self.steps.cancelled(run, step)
+        run.timer = fact.timer
+        run.state = fact.state
+        if fact.end is not None:
+            self._end(run, fact.end)
+        elif run.replaying:
+            self._replay(run, missed=fact.missed)
+        else:
+            self.rest(run)
+
+    def deliver(self, run: Run, record: RecordRow) -> None:
+        """Hand over what was just recorded, or is replayed."""
+        by = id = None
+        sent = 0
+        if record.kind == r.RECEIVED and record.note is not None:
+            note = r.json_decode(record.note)
+            by, id, sent = note["by"], note["id"], note["sent"]
+        error = None if record.error is None else r.json_decode(record.error)
+        self.desk.say(Deliver(run.number, record.at, record.kind, record.step or "", record.result, error, by, id, sent))
+
+    def _replay(self, run: Run, *, missed: bool = False) -> None:
+        """Hand over the earliest recorded observation that finds somebody waiting for it."""
+        if missed:
+            assert run.handed is not None
+            run.missed.append(run.handed)  # an edited handler has no such timer, or not yet
+        elif run.missed:
+            run.order.extendleft(reversed(run.missed))
+            run.missed.clear()
+        for place, record in enumerate(run.order):
+            if record.kind in (r.RESULTED, r.RECEIVED):
+                step = run.steps.get(record.step or "")
+                if step is None or step.call is None:
+                    continue
+            del run.order[place]
+            run.handed = record
+            self.deliver(run, record)
+            return
+        self._go_live(run)
+
+    def _go_live(self, run: Run) -> None:
+        """Nothing recorded can be handed over any more: begin what is new, settle what was started and has no outcome."""
+        run.replaying = False
+        run.missed.clear()
+        fresh, run.fresh = run.fresh, []
+        for step in fresh:
+            if not step.cancelled:
+                self.steps.begin(run, step)
+        for step in list(run.steps.values()):
+            if step.call is not None and step.phase in (Step.INTENT, Step.DOUBT) and not step.busy:
+                self.steps.recover(run, step)
+        self.rest(run)
+
+    def rest(self, run: Run) -> None:
+        """Nothing in the run is ready. If only time or others can move it, it waits: say so in the store."""
+        timer = run.timer
+        if timer is not None:
+            self.watch(run, timer[0])
+        if run.open or run.asking_mail:
+            return
+        if not run.waits and not run.doubts:
+            if timer is None:
+                self._end(run, Raised(STUCK, False))
+                return
+            if timer[0] - self.desk.now < BRIEF:
+                return
+        self._wait(run)
+
+    def _wait(self, run: Run) -> None:
+        status = r.IN_DOUBT if run.doubts else r.WAITING
+        wake = self._next_wake(run)
+        awaits = run.awaits()
+        changed = (status, wake, awaits) != (run.status, run.wake, run.awaiting)
+        run.status, run.wake, run.awaiting = status, wake, awaits
+        self.progress(run)
+        if status == r.WAITING and run.spec.waiting == "release":
+            self._release(run)
+        elif status == r.IN_DOUBT and run.spec.on_doubt == "park" and not run.busy():
+            self._leave(run)
+        else:
+            if changed:
+                self.put(run)
+            if run.number not in self.idle:
+                self.idle[run.number] = None
+                self.lines.running -= 1
+                self._put_away_the_longest_idle()
+
+    def progress(self, run: Run) -> None:
+        """It got somewhere: it is no suspect (any more)."""
+        if run.resumes:
+            run.resumes = 0
+            self.put(run)
+        if self.lines.isolated == run.number:
+            self.lines.isolated = None
+
+    def _next_wake(self, run: Run) -> int | None:
+        times = [step.due[0] for step in run.steps.values() if step.due is not None] if run.doubts else []
+        if run.timer is not None:
+            times.append(run.timer[0])
+        return min(times, default=None)
+
+    def watch(self, run: Run, due: int) -> None:
+        """Look at the run at this time; an earlier alarm will look further itself."""
+        if run.pushed <= self.desk.now or due < run.pushed:
+            run.pushed = due
+            self.desk.alarm(due, "run", run.number)
+
+    def stir(self, run: Run) -> None:
+        """A resident run that may have been waiting is handed something."""
+        if run.number in self.idle:
+            del self.idle[run.number]
+            self.lines.running += 1
+        if run.status != r.RUNNING:
+            run.status, run.wake, run.awaiting = r.RUNNING, None, None
+            self.put(run)
+
+    def due(self, number: int) -> None:
+        """An alarm of a run rang."""
+        run = self.residents.get(number)
+        if run is None:
+            if number not in self.stash:
+                self.lines.wake(number, self.desk.commit.number - 1)
+            return
+        run.pushed = 0
+        for step in list(run.steps.values()) if run.open or run.doubts else ():
+            if step.due is not None:
+                if step.due[0] <= self.desk.now:
+                    self.steps.due(run, step)
+                else:
+                    self.watch(run, step.due[0])
+        if run.timer is None:
+            return
+        if run.timer[0] > self.desk.now:
+            self.watch(run, run.timer[0])
+        else:
+            self.stir(run)
+            fired = self.record(run, r.FIRED, run.timer[1])
+            run.timer = None  # until the run says which is next
+            self.deliver(run, fired)
+
+    # --- leaving the process, or the line -------------------------------------------------------------------------
+
+    def _put_away_the_longest_idle(self) -> None:
+        while len(self.idle) > self.desk.limits.idle:
+            for number in self.idle:
+                run = self.residents[number]
+                if not run.busy():
+                    break
+            else:
+                return  # the code of an overdue attempt still runs for each of them
+            del self.idle[number]
+            self._dismiss(run)
+            self.lines.step_back(run.row(), run.instance)
+
+    def _dismiss(self, run: Run) -> None:
+        """Its handler is closed and its memory freed."""
+        del self.residents[run.number]
+        self.desk.say(PutAway(run.number))
+        if run.wake is not None:
+            self.desk.alarm(run.wake, "run", run.number)
+
+    def _release(self, run: Run) -> None:
+        """The state so far is committed with the wait, and the key goes on without the run."""
+        self.record(run, r.RELEASED, result=None if run.released else run.initial)
+        if run.state is not None:
+            self._change_state(run, run.state)
+        self._leave(run)
+
+    def _leave(self, run: Run) -> None:
+        """Out of line, and put away."""
+        run.turn = None
+        self.put(run)
+        self.lines.running -= 1
+        self._dismiss(run)
+        self.lines.vacate(run.instance)
+
+    # --- ending ---------------------------------------------------------------------------------------------------
+
+    def _end(self, run: Run, end: Returned | Raised) -> None:
+        if isinstance(end, Raised):
+            self._fail(run, r.CANCELLED if end.cancelled else r.FAILED, end.error)
+            return
+        forgotten = self.steps.forgotten(run)
+        if forgotten is not None:
+            self.diverge(run, f"step {forgotten} is recorded as started, and the handler returned without asking for it")
+            return
+        if end.state is not None:
+            self._change_state(run, end.state)
+        for emitted in end.emitted:
+            self.intake.emit(run, emitted)
+        if end.output is not None:
+            self.intake.emit(run, end.output)
+        if run.reply is not None:
+            self.mail.reply(run.reply, run, end.answer, None)
+        run.status, run.turn = r.DONE, None
+        self.desk.counts["done"] += 1
+        self._forget(run, finished=self.desk.now)
+
+    def _change_state(self, run: Run, state: str | None) -> None:
+        instance = run.instance
+        if state == instance.state:
+            return
+        before = instance.state_run
+        instance.version += 1
+        instance.state, instance.state_run = state, run.number
+        row = StateRow(run.spec.name, run.key, run.partition, instance.version, run.number, JSON, state)
+        self.desk.commit.put(STATES, row)
+        self.record(run, r.CHANGED, note={"version": instance.version, "before": before}, result=state)
+
+    def diverge(self, run: Run, text: str) -> None:
+        """The handler does not follow its record: keep the run, and try it again when the code changes."""
+        self.desk.say(PutAway(run.number))
+        self._fail(run, r.DIVERGED, {"type": "Diverged", "message": text + DIVERGED_HINT, "data": None})
+
+    def _fail(self, run: Run, status: str, error: dict[str, Any]) -> None:
+        run.status = status
+        if status == r.CANCELLED or run.spec.on_error == "park":
+            run.turn = None
+        self.desk.counts["failed"] += 1
+        self.intake.failure(run, error)
+        if run.reply is not None and status != r.DIVERGED:
+            self.mail.reply(run.reply, run, None, error)
+        self._forget(run, finished=self.desk.now, error=error)
+
+    def _forget(self, run: Run, *, finished: int, error: dict[str, Any] | None = None) -> None:
+        """The run has ended; its row says how, and its line goes on (unless it blocks it)."""
+        run.wake = run.awaiting = None
+        run.resumes = 0
+        row = self.put(run, finished=finished, error=error)
+        self.mail.forget(run)
+        self.residents.pop(run.number, None)
+        if run.number in self.idle:
+            del self.idle[run.number]
+        else:
+            self.lines.running -= 1
+        if self.lines.isolated == run.number:
+            self.lines.isolated = None
+        if run.turn is None:
+            self.lines.vacate(run.instance)
+        else:
+            self.lines.step_back(row, run.instance)
+
+    # --- errands --------------------------------------------------------------------------------------------------
+
+    def _answer(self, errand: Errand, error: str | None = None) -> None:
+        if errand.token is not None:
+            if error is None:
+                self.desk.gate(Answer(errand.token))
+            else:
+                self.desk.say(Answer(errand.token, error))
+
+    def _errand_of_resident(self, run: Run, errand: Errand) -> None:
+        if isinstance(errand, Settled):
+            self._answer(errand, self.steps.settle(run, errand, resident=True))
+        elif isinstance(errand, CancelRequested):
+            self.stir(run)
+            self.deliver(run, self.record(run, r.CANCEL, note={"by": errand.by}))
+            self._answer(errand)
+        else:
+            self._answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")
+
+    def _errand_of_stored(self, run: Run, errand: Errand) -> None:
+        if isinstance(errand, Settled):
+            self._answer(errand, self._settle_stored(run, errand))
+        elif isinstance(errand, CancelRequested):
+            self._answer(errand, self._cancel_stored(run, errand))
+        elif run.status in (r.FAILED, r.DIVERGED, r.CANCELLED):
+            self._new_generation(run)
+            self._answer(errand)
+        else:
+            self._answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")
+
+    def _settle_stored(self, run: Run, errand: Settled) -> str | None:
+        error = self.steps.settle(run, errand, resident=False)
+        if error is None:
+            if run.turn is None:
+                self._new_generation(run)
+            else:
+                run.news = True
+        return error
+
+    def _cancel_stored(self, run: Run, errand: CancelRequested) -> str | None:
+        if run.status in (r.DONE, r.CANCELLED):
+            return f"run {run.id} is {run.status} already"
+        if run.status == r.IN_DOUBT and run.turn is None:
+            return f"run {run.id} is parked in doubt: settle its doubts first (see `millstream doubts`)"
+        if run.status in (r.QUEUED, r.FAILED, r.DIVERGED) and not run.owed_state:
+            blocks = run.turn is not None
+            run.status, run.turn = r.CANCELLED, None
+            error = {"type": "Cancelled", "message": "cancelled" + (f" by {errand.by}" if errand.by else ""), "data": None}
+            row = self.put(run, finished=self.desk.now, error=error)
+            self.stash.pop(run.number, None)
+            if blocks:
+                self.lines.leave(row)  # it was in line, and perhaps at its head
+            return None
+        run.order.append(self.record(run, r.CANCEL, note={"by": errand.by}))
+        run.news = True
+        return None
+
+    def _new_generation(self, run: Run) -> None:
+        """Tried again: with its old turn if it still blocks its line, else with a new one."""
+        run.generation += 1
+        if run.turn is None:
+            run.turn = self.desk.number()
+        run.status, run.started, run.resumes = r.QUEUED, None, 0
+        run.released = run.owed_state = False
+        run.wake = run.awaiting = None
+        run.stale = True  # its record is read again, as an earlier generation's, when its turn comes
+        self.stash.pop(run.number, None)
+        self.lines.backlog += len(run.event.payload or "")
+        self.put(run)
+
+
+STUCK = {
+    "type": "HandlerStuck",
+    "message": "the handler waits, and nothing that Millstream knows can wake it: no step, timer, signal or answer is on its way. "
+    "It awaits a future, lock or queue that only itself could serve",
+    "data": None,
+}
+DIVERGED_HINT = (
+    ". The run is kept and tried again when the agent's code changes. Known causes: steps named by position in a changed loop, "
+    "a branch on something that is not recorded (wall clock, environment, global), coroutines given to asyncio.as_completed (they "
+    "start in set order: use ctx.as_completed)"
+)

@@ -1,0 +1,289 @@
+"""Lines: whose turn it is. One line of runs for each (agent, key); the head of the line holds the key.
+
+* A run enters at the end with a turn (a number); the line is the runs with a turn, by turn, and the store keeps it.
+* The head may be queued (start it), running (resume it: the process died, or it was put away and is wanted again), or waiting,
+  in doubt, or failed with on_error="block" (nothing to do until something happens to it).
+* In memory are the instances with something to do, the first few runs of their lines, and the states of some idle ones. All
+  else is in the store and is loaded when an event, a wake-up or a scan asks for it.
+* At most ``limits.running`` handlers run at once; instances that could start wait in ``ready``; when that is full too, a scan
+  over all lines finds the rest later. That is also how recovery finds its work.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from millstream.core import runs as status
+from millstream.core.commands import LoadLine, LoadLines, LoadRuns, ScanLines
+from millstream.core.desk import Desk
+from millstream.core.facts import LineContinued, LinesLoaded, LinesScanned
+from millstream.core.identity import partition_of
+from millstream.core.runs import Run
+from millstream.core.tables import RUNS, EventRow, RunRow
+
+if TYPE_CHECKING:
+    from millstream.core.graph import AgentSpec
+    from millstream.core.lifecycle import Lifecycle
+
+SCAN = 500  # rows a scan reads at once
+
+
+class Queued:
+    """A run in line that is not resident."""
+
+    __slots__ = ("row", "event")
+
+    def __init__(self, row: RunRow, event: EventRow | None) -> None:
+        self.row = row
+        self.event = event  # None: in the store
+
+
+class Instance:
+    """One agent instance (agent, key) in memory."""
+
+    __slots__ = ("spec", "key", "partition", "loaded", "state", "version", "state_run", "line", "more", "holder", "ready", "starting")
+
+    def __init__(self, spec: AgentSpec, key: str, partition: int) -> None:
+        self.spec = spec
+        self.key = key
+        self.partition = partition
+        self.loaded = False  # False: the store is being asked; ``line`` holds what came meanwhile
+        self.state: str | None = None
+        self.version = 0
+        self.state_run = 0
+        self.line: list[Queued] = []  # without the holder
+        self.more = False  # the line goes on in the store
+        self.holder: Run | None = None  # the resident head of the line
+        self.ready = False
+        self.starting = False  # its head is being loaded
+
+
+class Lines:
+    """All lines; see the module."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.lifecycle: Lifecycle  # set by the machine
+        self.instances: dict[tuple[str, str], Instance] = {}
+        self.cold: dict[tuple[str, str], None] = {}  # idle instances, longest idle first
+        self.ready: deque[Instance] = deque()
+        self.waking: deque[tuple[int, int]] = deque()  # runs to be looked at when there is room, and after which commit
+        self.running = 0  # handlers that run or are being loaded
+        self.isolated: int | None = None  # a suspect runs alone
+        self.backlog = 0  # bytes of queued payloads
+        self._to_load: list[tuple[str, str]] = []
+        self._load_after = 0
+        self._to_resume: list[int] = []
+        self._resume_after = 0
+        self._scan: int | None = None  # scan behind this turn when there is room
+        self._scanning = False
+        self._overflowed = False
+
+    # --- entering -------------------------------------------------------------------------------------------------
+
+    def enter(self, row: RunRow, event: EventRow, spec: AgentSpec) -> None:
+        """A new run joins the end of its line."""
+        self.desk.commit.put(RUNS, row)
+        self.desk.touch(row.agent, row.key)
+        self.backlog += len(event.payload or "")
+        instance = self.instance(spec, row.key)
+        self._join(instance, Queued(row, event))
+        self.advance(instance)
+
+    def rejoin(self, row: RunRow) -> None:
+        """A run in line that is not resident has something to do now; its row says so and is already written."""
+        instance = self.instance(self.desk.graph.agents[row.agent], row.key)
+        for queued in instance.line:
+            if queued.row.run == row.run:
+                queued.row = row
+                break
+        else:
+            if instance.loaded and (not instance.line or (instance.line[-1].row.turn or 0) < (row.turn or 0)):
+                self._join(instance, Queued(row, None))
+        self.advance(instance)
+
+    def leave(self, row: RunRow) -> None:
+        """A run that is not resident has left its line; its row is already written."""
+        instance = self.instances.get((row.agent, row.key))
+        if instance is not None:
+            instance.line = [queued for queued in instance.line if queued.row.run != row.run]
+            self.advance(instance)
+
+    def step_back(self, row: RunRow, instance: Instance) -> None:
+        """The holder is put away, or blocks its line: it stays at the head without a handler."""
+        instance.line.insert(0, Queued(row, None))
+        self.vacate(instance)
+
+    def _join(self, instance: Instance, queued: Queued) -> None:
+        if instance.more or len(instance.line) >= self.desk.limits.line:
+            instance.more = True  # it is in the store, behind what is in memory
+        else:
+            instance.line.append(queued)
+
+    def instance(self, spec: AgentSpec, key: str) -> Instance:
+        """The instance, asked from the store where it is not in memory."""
+        name = (spec.name, key)
+        instance = self.instances.get(name)
+        if instance is None:
+            instance = Instance(spec, key, partition_of(key, self.desk.graph.partitions))
+            self.instances[name] = instance
+            self._to_load.append(name)
+            self._load_after = max(self._load_after, self.desk.after(*name))
+        return instance
+
+    # --- loading --------------------------------------------------------------------------------------------------
+
+    def loaded(self, fact: LinesLoaded) -> None:
+        for found in fact.lines:
+            instance = self.instances.get((found.agent, found.key))
+            if instance is None or instance.loaded:
+                continue
+            instance.loaded = True
+            if found.state is not None:
+                instance.state = found.state.payload
+                instance.version = found.state.version
+                instance.state_run = found.state.run
+            self._merge(instance, found.line, found.more)
+            self.advance(instance)
+
+    def continued(self, fact: LineContinued) -> None:
+        instance = self.instances.get((fact.agent, fact.key))
+        if instance is not None and instance.starting:
+            instance.starting = False
+            self._merge(instance, fact.line, fact.more)
+            self.advance(instance)
+
+    def _merge(self, instance: Instance, rows: list[RunRow], more: bool) -> None:
+        """Put what the store holds of a line before what came while it was asked."""
+        fresh = instance.line
+        first = fresh[0].row.turn if fresh else None
+        stored = [Queued(row, None) for row in rows if first is None or (row.turn or 0) < first]
+        if more and len(stored) == len(rows):
+            instance.line = stored  # a gap lies between: what came meanwhile is found in the store in its time
+            instance.more = True
+        else:
+            instance.line = stored + fresh
+
+    def scan(self) -> None:
+        """Find work in the store: all lines, from the oldest turn."""
+        self._scan = 0
+
+    def scanned(self, fact: LinesScanned) -> None:
+        self._scanning = False
+        self._scan = None if fact.ended else (fact.rows[-1].turn or 0)
+        agents = self.desk.graph.agents
+        for row in fact.rows:
+            spec = agents.get(row.agent)
+            if spec is not None and (row.agent, row.key) not in self.instances and row.status in (status.QUEUED, status.RUNNING):
+                self.instance(spec, row.key)
+
+    # --- starting -------------------------------------------------------------------------------------------------
+
+    def advance(self, instance: Instance) -> None:
+        """Start or resume the head of a line if that is what it needs."""
+        if instance.holder is not None or not instance.loaded or instance.starting or instance.ready:
+            return
+        if not instance.line:
+            if instance.more:
+                instance.starting = True
+                instance.more = False  # what comes meanwhile is kept in memory, behind what the store answers
+                self.desk.say(
+                    LoadLine(instance.spec.name, instance.key, 0, self.desk.limits.line, self.desk.after(instance.spec.name, instance.key))
+                )
+            else:
+                self._cool(instance)
+            return
+        if instance.line[0].row.status not in (status.QUEUED, status.RUNNING):
+            self._cool(instance)
+        elif not self.has_room() and instance.line[0].row.run != self.isolated:
+            self._wait_for_room(instance)
+        else:
+            self._start(instance)
+
+    def has_room(self) -> bool:
+        return self.running < self.desk.limits.running and self.isolated is None
+
+    def _wait_for_room(self, instance: Instance) -> None:
+        if len(self.ready) < self.desk.limits.ready:
+            instance.ready = True
+            self.ready.append(instance)
+        else:
+            self._overflowed = True
+            self._forget(instance)
+
+    def _start(self, instance: Instance) -> None:
+        self.cold.pop((instance.spec.name, instance.key), None)
+        queued = instance.line[0]
+        self.running += 1
+        if queued.event is not None:
+            del instance.line[0]
+            self.lifecycle.begin(queued.row, queued.event, instance)
+        elif queued.row.run in self.lifecycle.stash:
+            del instance.line[0]
+            self.lifecycle.go_on(self.lifecycle.stash.pop(queued.row.run), instance)
+        else:
+            instance.starting = True
+            self.resume_later(queued.row.run, self.desk.after(instance.spec.name, instance.key))
+
+    def resume_later(self, run: int, after: int) -> None:
+        """Ask the store for a run; ``running`` already counts it."""
+        self._to_resume.append(run)
+        self._resume_after = max(self._resume_after, after)
+
+    def wake(self, run: int, after: int) -> None:
+        """Look at a run in the store, once this commit is durable and there is room."""
+        self.waking.append((run, after))
+
+    def look_at_isolated(self, run: int, after: int) -> None:
+        """The suspect that runs alone is loaded whatever else waits for room."""
+        self.running += 1
+        self.resume_later(run, after)
+
+    @property
+    def scanning(self) -> bool:
+        return self._scan is not None or self._scanning or self._overflowed
+
+    def vacate(self, instance: Instance) -> None:
+        """The holder has left the line (or has been put away): the next one may start."""
+        instance.holder = None
+        self.advance(instance)
+
+    def flush(self) -> None:
+        """At the end of every fact: let in what has room, and ask the store for all that is needed in one go."""
+        while self.ready and self.has_room():
+            instance = self.ready.popleft()
+            instance.ready = False
+            self.advance(instance)
+        while self.waking and self.has_room():
+            self.running += 1
+            self.resume_later(*self.waking.popleft())
+        if self._scan is None and self._overflowed and not self.ready:
+            self._overflowed = False
+            self._scan = 0
+        if self._scan is not None and not self._scanning and len(self.ready) < SCAN and self.isolated is None:
+            self._scanning = True
+            self.desk.say(ScanLines(self._scan, SCAN, self.desk.commit.number - 1))
+        if self._to_load:
+            self.desk.say(LoadLines(self._to_load, self.desk.limits.line, self._load_after))
+            self._to_load, self._load_after = [], 0
+        if self._to_resume:
+            self.desk.say(LoadRuns(self._to_resume, self._resume_after))
+            self._to_resume, self._resume_after = [], 0
+
+    # --- forgetting -----------------------------------------------------------------------------------------------
+
+    def _cool(self, instance: Instance) -> None:
+        """Nothing to do for this instance: keep its state for a while."""
+        name = (instance.spec.name, instance.key)
+        self.cold.pop(name, None)
+        self.cold[name] = None
+        while len(self.cold) > self.desk.limits.instances:
+            oldest = next(iter(self.cold))
+            self._forget(self.instances[oldest])
+
+    def _forget(self, instance: Instance) -> None:
+        name = (instance.spec.name, instance.key)
+        self.cold.pop(name, None)
+        self.instances.pop(name, None)
+

@@ -1,0 +1,243 @@
+"""The machine: facts in, commands out. Pure: no await, no clock, no randomness, no I/O.
+
+All that one fact causes goes into the open commit, so it is one atomic entry: the shell takes the commit between facts. A command
+that the outside can see the outcome of is gated: it is said when everything up to it is durable.
+
+The flow of one event:
+
+    Arrived ─► intake ─► lines (its turn?) ─► lifecycle.begin ─► Start ─► [the handler runs] ─► Advanced(calls)
+      ─► steps.called ─► Perform (READ at once, others when the intent is durable) ─► AttemptEnded ─► steps.ended ─► Deliver
+      ─► [the handler goes on] ─► Advanced(end) ─► lifecycle: state, outputs, completion ─► the next in line
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from millstream.core import runs as r
+from millstream.core.commands import LoadWakes, Note, Pause, Perform, WakeAt
+from millstream.core.desk import Desk, Limits
+from millstream.core.facts import (
+    Advanced,
+    Arrived,
+    AttemptEnded,
+    CancelRequested,
+    Due,
+    Durable,
+    Fact,
+    Forgotten,
+    LettersRetried,
+    LineContinued,
+    LinesLoaded,
+    LinesScanned,
+    MailLoaded,
+    Opened,
+    RetryRequested,
+    RunsLoaded,
+    Settled,
+    Signalled,
+    SinkWritten,
+    WaitingLoaded,
+    WakesLoaded,
+)
+from millstream.core.graph import Graph
+from millstream.core.identity import run_id
+from millstream.core.intake import Intake
+from millstream.core.lifecycle import DEATHS, Lifecycle
+from millstream.core.lines import Lines
+from millstream.core.mail import Mail
+from millstream.core.steps import Steps
+from millstream.core.tables import RUNS, SEEN, Commit, RunRow
+
+HORIZON = 60_000_000  # wake-ups of put-away runs are read this far ahead, us
+WAKES = 1_000  # at once
+
+
+class Machine:
+    """See the module. ``handle`` a fact, carry out its commands; ``take`` the commit when the last one has been written."""
+
+    def __init__(self, graph: Graph, limits: Limits | None = None) -> None:
+        self.desk = Desk(graph, limits or Limits())
+        self.lines = Lines(self.desk)
+        self.lifecycle = Lifecycle(self.desk, self.lines)
+        self.steps = Steps(self.desk, self.lifecycle)
+        self.mail = Mail(self.desk, self.lines, self.lifecycle)
+        self.intake = Intake(self.desk, self.lines)
+        self.lines.lifecycle = self.lifecycle
+        self.lifecycle.steps, self.lifecycle.mail, self.lifecycle.intake = self.steps, self.mail, self.intake
+        self.steps.mail, self.steps.intake = self.mail, self.intake
+        self.mail.steps, self.mail.intake = self.steps, self.intake
+        self._in_flight: deque[Commit] = deque()
+        self._suspects: list[RunRow] = []
+        self._paused: str | None = None
+        self._wakes_until = 0
+        self._reading_wakes = False
+        self._wake_at = 0
+        self._handlers: dict[type[Any], Callable[[Any], None]] = {
+            Opened: self._opened,
+            Arrived: self.intake.arrived,
+            LinesLoaded: self.lines.loaded,
+            LineContinued: self.lines.continued,
+            LinesScanned: self.lines.scanned,
+            RunsLoaded: self.lifecycle.loaded,
+            MailLoaded: self.mail.loaded,
+            WaitingLoaded: self.mail.waiting_loaded,
+            WakesLoaded: self._wakes_loaded,
+            Advanced: self.lifecycle.advanced,
+            AttemptEnded: self.steps.ended,
+            Due: self._due,
+            Durable: self._durable,
+            Signalled: self.mail.signalled,
+            Settled: self.lifecycle.errand,
+            CancelRequested: self.lifecycle.errand,
+            RetryRequested: self.lifecycle.errand,
+            LettersRetried: self.intake.letters_retried,
+            SinkWritten: self.intake.written,
+            Forgotten: self._forgotten,
+        }
+
+    def handle(self, fact: Fact) -> list[Any]:
+        """What is to be done because of this."""
+        desk = self.desk
+        if fact.at > desk.now:
+            desk.now = fact.at
+        self._handlers[type(fact)](fact)
+        lines = self.lines
+        if self._suspects and lines.isolated is None:
+            self._next_suspect()
+        lines.flush()
+        self._flow()
+        if desk.alarms and desk.alarms[0][0] != self._wake_at:
+            self._wake_at = desk.alarms[0][0]
+            desk.say(WakeAt(self._wake_at))
+        commands, desk.commands = desk.commands, []
+        return commands
+
+    def take(self) -> Commit | None:
+        """The commit that has gathered, if there is one; the shell writes it and then says ``Durable``."""
+        commit = self.desk.commit
+        if not commit:
+            return None
+        self._in_flight.append(commit)
+        self.desk.commit = Commit(commit.number + 1)
+        return commit
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing can go on by itself: no handler runs, nothing is loaded, queued, or about to be written."""
+        lines = self.lines
+        return not (lines.running or lines.ready or lines.waking or lines.scanning or self.desk.commit or self._in_flight)
+
+    def next_wake_up(self) -> int | None:
+        """When the earliest timer or rest that this machine knows of is due, us."""
+        return self.desk.alarms[0][0] if self.desk.alarms else None
+
+    # --- the store ------------------------------------------------------------------------------------------------
+
+    def _opened(self, fact: Opened) -> None:
+        self.desk.open(fact.store_id, fact.epoch)
+        self.lines.backlog = fact.backlog_bytes
+        self.lifecycle.unclean = fact.unclean
+        self.intake.opened(fact)
+        self.mail.opened(fact.askers)
+        for row in fact.suspects:
+            if row.resumes >= DEATHS:
+                self._poison(row)
+            else:
+                self._suspects.append(row)
+        for row in fact.diverged:
+            agent = self.desk.graph.agents.get(row.agent)
+            if agent is not None and agent.fingerprint != row.fingerprint:
+                self.lifecycle.errand(RetryRequested(fact.at, row.run, by="changed code"))
+        for number in fact.mailed:
+            self.lines.wake(number, 0)
+        self._read_wakes()
+        self.lines.scan()
+
+    def _poison(self, row: RunRow) -> None:
+        message = f"active in {DEATHS} consecutive unclean deaths of the process, and in another when started alone: see `millstream show`"
+        error = {"type": "Poisoned", "message": message, "data": None}
+        failed = row._replace(
+            status=r.FAILED, turn=None, finished=self.desk.now, wake=None, awaits=None, resumes=0, error=r.dump(error)
+        )
+        self.desk.commit.put(RUNS, failed)
+        self.desk.touch(row.agent, row.key)
+        self.desk.say(Note("error", f"run {run_id(row.partition, row.run)} of {row.agent} {row.key!r} failed as poisoned: {message}"))
+
+    def _next_suspect(self) -> None:
+        """Start it alone, once it is durable that it was."""
+        row = self._suspects.pop()
+        self.lines.isolated = row.run
+        marked = row._replace(resumes=DEATHS)
+        self.desk.commit.put(RUNS, marked)
+        self.desk.touch(row.agent, row.key)
+        self.desk.say(Note("warning", f"run {run_id(row.partition, row.run)} was active in {DEATHS} unclean deaths: it is started alone"))
+        self.lines.look_at_isolated(row.run, self.desk.commit.number)
+
+    def _durable(self, fact: Durable) -> None:
+        desk = self.desk
+        desk.durable = fact.number
+        while self._in_flight and self._in_flight[0].number <= fact.number:
+            commit = self._in_flight.popleft()
+            for place in commit.touched:
+                if desk.touched.get(place) == commit.number:
+                    del desk.touched[place]
+            for command in commit.gated:
+                if type(command) is Perform:
+                    wanted = self.steps.released(command)
+                    if wanted is not None:
+                        desk.say(wanted)
+                else:
+                    desk.say(command)
+
+    def _forgotten(self, fact: Forgotten) -> None:
+        for key in fact.keys:
+            self.desk.commit.delete(SEEN, key)
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def _due(self, fact: Due) -> None:
+        alarms = self.desk.alarms
+        while alarms and alarms[0][0] <= self.desk.now:
+            _, _, what, which = heapq.heappop(alarms)
+            if what == "run":
+                self.lifecycle.due(which)
+            else:
+                self._read_wakes()
+        self._wake_at = 0
+
+    def _read_wakes(self) -> None:
+        """Read which runs in the store are to be woken soon."""
+        if not self._reading_wakes:
+            self._reading_wakes = True
+            self.desk.say(LoadWakes(self.desk.now + HORIZON, WAKES, self.desk.commit.number - 1))
+
+    def _wakes_loaded(self, fact: WakesLoaded) -> None:
+        self._reading_wakes = False
+        for row in fact.rows:
+            if row.wake is not None and row.run not in self.lifecycle.residents:
+                self.desk.alarm(row.wake, "run", row.run)
+        # Read on before the last of these is due; if more were found than read, they are due no earlier than the last one.
+        again = fact.rows[-1].wake if fact.more and fact.rows else fact.until - HORIZON // 2
+        self.desk.alarm(max(again or 0, self.desk.now + 1_000), "wakes", None)
+
+    # --- flow -----------------------------------------------------------------------------------------------------
+
+    def _flow(self) -> None:
+        """Sources are slowed before anything else suffers."""
+        desk, lines, limits = self.desk, self.lines, self.desk.limits
+        reason = None
+        if lines.isolated is not None:
+            reason = f"run {lines.isolated} is a suspect and runs alone"
+        elif lines.backlog > limits.backlog_bytes:
+            reason = f"{lines.backlog:,} bytes of events wait behind held keys (limit {limits.backlog_bytes:,})"
+        elif desk.commit.rows > limits.commit_rows:
+            reason = f"{desk.commit.rows:,} rows wait for the store"
+        elif lines.running + len(lines.ready) >= limits.running:
+            reason = f"{lines.running:,} runs are active (limit {limits.running:,})"
+        if (reason is None) != (self._paused is None):
+            self._paused = reason
+            desk.say(Pause(reason))

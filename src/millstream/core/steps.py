@@ -1,0 +1,528 @@
+"""Steps: from the call of a handler to the outcome that is handed back, by the class of the effect.
+
+    called ── READ ──────────────────────────────────────► performed ──► ended ──► decide (core.effects)
+       └──── any other: intended ──► durable ──► performed ──┘              │
+                                                             record ◄───────┤──► perform again, after a rest
+                                                             doubt  ◄───────┘──► probe, after a rest
+
+* A recorded READ is matched by identity alone; any other step's arguments must agree with the record.
+* An attempt and a probe never run beside another of the same step in this process.
+* A step in doubt holds its run until somebody, or ``in_doubt_after``, settles it; a late result is evidence and settles it too.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from millstream.core import runs as r
+from millstream.core.commands import CancelAttempt, Perform, Probe
+from millstream.core.desk import Desk
+from millstream.core.effects import Effect, Ended, Next, decide
+from millstream.core.facts import AttemptEnded, Settled, StepCall
+from millstream.core.runs import Run, Step
+from millstream.core.tables import DOUBTS, JSON, DoubtRow, RecordRow
+
+if TYPE_CHECKING:
+    from millstream.core.intake import Intake
+    from millstream.core.lifecycle import Lifecycle
+    from millstream.core.mail import Mail
+
+LOST = {"type": "Lost", "message": "the process ended before the outcome was durable", "data": None}
+WITHDRAWN = {"type": "Cancelled", "message": "cancelled before it was sent", "data": None}
+
+
+class Steps:
+    """See the module."""
+
+    def __init__(self, desk: Desk, lifecycle: Lifecycle) -> None:
+        self.desk = desk
+        self.lifecycle = lifecycle
+        self.mail: Mail  # set by the machine
+        self.intake: Intake
+
+    # --- being called ---------------------------------------------------------------------------------------------
+
+    def called(self, run: Run, call: StepCall) -> bool:
+        """The handler asked for a step. False: what it asks for is not what is recorded, and the run has diverged."""
+        step = run.steps.get(call.step)
+        if step is None:
+            step = run.steps[call.step] = Step(call.step)
+            step.call = call
+            if run.replaying:
+                run.fresh.append(step)
+            else:
+                self.begin(run, step)
+            return True
+        recorded = step.recorded
+        if recorded is not None and not self._agrees(run, step, call, recorded):
+            return False
+        step.call = call
+        if step.outcome is not None:
+            self._repeat_outcome(run, step, call, step.outcome)
+        elif not run.replaying:
+            self._called_late(run, step)
+        return True
+
+    def _agrees(self, run: Run, step: Step, call: StepCall, recorded: RecordRow) -> bool:
+        if call.kind == "receive" or recorded.args is None:
+            return True
+        if recorded.args == call.args and (call.kind != "ask" or recorded.key == call.key):
+            return True
+        if recorded.effect == Effect.READ.value and call.policy.effect is Effect.READ:
+            if step.phase == Step.DONE and run.resumes <= 1:
+                digest = blake2b(call.args.encode(), digest_size=8).hexdigest()
+                self.lifecycle.record(run, r.NOTED, step.id, tool=call.name, note={"arguments_now": digest})
+            return True
+        self.lifecycle.diverge(
+            run,
+            f"step {run.id}/{step.id} is recorded with the arguments {_short(recorded.args)}\n"
+            f"and the handler now asks for it with           {_short(call.args)}",
+        )
+        return False
+
+    def _called_late(self, run: Run, step: Step) -> None:
+        """The run is live, and only now asks for what is recorded (its code was edited)."""
+        for place, record in enumerate(run.order):
+            if record.step == step.id and record.kind in (r.RESULTED, r.RECEIVED):
+                del run.order[place]
+                self.lifecycle.deliver(run, record)
+                return
+        if step.phase in (Step.INTENT, Step.DOUBT):
+            self.recover(run, step)
+
+    def _repeat_outcome(self, run: Run, step: Step, call: StepCall, outcome: RecordRow) -> None:
+        """An earlier generation knows the outcome: record it for this one and hand it over."""
+        step.outcome, step.phase = None, Step.DONE
+        record = self.lifecycle.record(
+            run,
+            outcome.kind,
+            step.id,
+            tool=outcome.tool,
+            effect=None if outcome.effect is None else Effect(outcome.effect),
+            attempt=outcome.attempt,
+            key=outcome.key,
+            note=None if outcome.note is None else r.json_decode(outcome.note),
+            args=call.args if call.kind == "tool" else None,
+            result=outcome.result,
+            error=None if outcome.error is None else r.json_decode(outcome.error),
+        )
+        if run.replaying:
+            run.order.append(record)
+        else:
+            self.lifecycle.deliver(run, record)
+
+    # --- live -----------------------------------------------------------------------------------------------------
+
+    def begin(self, run: Run, step: Step) -> None:
+        """A step that the record does not know."""
+        call = step.call
+        assert call is not None
+        if call.kind == "receive":
+            self.mail.receive(run, call)
+        elif call.kind == "ask":
+            self.mail.ask(run, step, call)
+        elif call.policy.effect is Effect.READ:
+            self.perform(run, step)
+        else:
+            self.intend(run, step)
+
+    def intend(self, run: Run, step: Step) -> None:
+        """Write down that it will be sent; it is sent when that is durable."""
+        call = step.call
+        assert call is not None
+        record = self.lifecycle.record(
+            run,
+            r.INTENDED,
+            step.id,
+            tool=call.name,
+            effect=call.policy.effect,
+            attempt=step.attempts + 1,
+            key=self._key(run, step),
+            args=call.args if step.recorded is None else None,
+        )
+        if step.recorded is None:
+            step.recorded = record
+        if step.phase != Step.RESTING:
+            run.open += 1
+        step.phase = Step.INTENT
+        step.gate = self.desk.commit.number
+        step.due = None
+        self.desk.gate(self._start_attempt(run, step))
+
+    def perform(self, run: Run, step: Step) -> None:
+        """Attempt it now (its intent, if it needs one, is durable)."""
+        if step.phase != Step.RESTING:
+            run.open += 1
+        step.due = None
+        self.desk.say(self._start_attempt(run, step))
+        step.phase = Step.PERFORMING
+
+    def _start_attempt(self, run: Run, step: Step) -> Perform:
+        call = step.call
+        assert call is not None
+        step.attempts += 1
+        if step.attempts == 1:
+            step.sent = self.desk.now
+        step.busy = True
+        step.granted = False
+        return Perform(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body)
+
+    def released(self, command: Perform) -> Perform | None:
+        """A gated attempt may be sent now: is it still wanted?"""
+        run = self.lifecycle.residents.get(command.run)
+        step = None if run is None else run.steps.get(command.step)
+        if step is None or step.phase != Step.INTENT or step.attempts != command.attempt:
+            return None
+        step.phase = Step.PERFORMING
+        if step.attempts == 1:
+            step.sent = self.desk.now
+        return command
+
+    def _key(self, run: Run, step: Step) -> str:
+        assert step.call is not None
+        if step.recorded is not None and step.recorded.key is not None:
+            return step.recorded.key
+        return step.call.key if step.call.key is not None else self.desk.keys.key(run.id, step.id)
+
+    def cancelled(self, run: Run, id: str) -> None:
+        """The handler does not wait for a step any more (or, for an effect, waits only for its outcome)."""
+        step = run.steps.get(id)
+        if step is None or step.call is None or step.phase in (Step.DONE, Step.ABANDONED):
+            return
+        step.cancelled = True
+        if step.call.kind != "tool":
+            step.phase = Step.ABANDONED
+            self.mail.abandon(run, step.call)
+        elif run.replaying:
+            if step.recorded is not None and step.phase == Step.INTENT:
+                return  # it was sent: its outcome is settled when the replay ends
+            if step.call.policy.effect is not Effect.READ:
+                self.withdraw(run, step, opened=False)
+            else:
+                step.phase = Step.ABANDONED
+        elif step.call.policy.effect is Effect.READ:
+            self._abandon(run, step)
+        elif step.phase == Step.INTENT:
+            step.busy = False
+            self.withdraw(run, step, opened=True)
+        elif step.phase == Step.RESTING and not step.ambiguous:
+            self.withdraw(run, step, opened=True)
+        elif step.busy:
+            self.desk.say(CancelAttempt(run.number, step.id))
+
+    def withdraw(self, run: Run, step: Step, *, opened: bool) -> None:
+        """Cancelled before it was sent: that is its outcome."""
+        if opened:
+            run.open -= 1
+        if step in run.fresh:
+            run.fresh.remove(step)
+        self._outcome(run, step, None, WITHDRAWN, note=None)
+
+    def _abandon(self, run: Run, step: Step) -> None:
+        if step.phase in (Step.PERFORMING, Step.RESTING):
+            run.open -= 1
+            if step.busy:
+                self.desk.say(CancelAttempt(run.number, step.id))
+        step.phase, step.due = Step.ABANDONED, None
+
+    # --- an attempt ended -----------------------------------------------------------------------------------------
+
+    def ended(self, fact: AttemptEnded) -> None:
+        run = self.lifecycle.residents.get(fact.run)
+        step = None if run is None else run.steps.get(fact.step)
+        if run is None or step is None or step.call is None or fact.attempt != step.attempts:
+            return
+        if fact.ended is not Ended.OVERDUE:
+            step.busy = False
+        if step.phase == Step.DOUBT and step.granted and not step.busy:
+            self._perform_again_after_doubt(run, step)
+            return
+        if step.phase not in (Step.PERFORMING, Step.DOUBT):
+            return  # abandoned, or settled meanwhile
+        self._decide(run, step, fact.ended, fact.result, fact.error, fact.retryable)
+
+    def _decide(
+        self, run: Run, step: Step, ended: Ended, result: str | None, error: dict[str, Any] | None, retryable: bool = False
+    ) -> None:
+        policy = step.policy
+        following = decide(
+            policy.effect,
+            ended,
+            attempts_left=step.attempts < policy.retry.attempts,
+            within_ttl=self.desk.now < step.sent + policy.key_ttl,
+            ambiguous=step.ambiguous,
+            retryable=retryable,
+        )
+        if ended in (Ended.AMBIGUOUS, Ended.LOST):
+            step.ambiguous = True
+        elif ended is Ended.NOT_DONE:
+            step.ambiguous = False
+        if following is Next.DOUBT:
+            self._doubt(run, step, ended, error)
+            return
+        if step.phase == Step.DOUBT:
+            self._leave_doubt(run, step)
+        if following is Next.RECORD:
+            run.open -= 1
+            if ended is Ended.NOT_DONE:
+                error = {"type": "NotDone", "message": "its probe says that it did not happen, and its attempts are used up", "data": None}
+            self._outcome(run, step, result, error, note=None)
+        elif step.cancelled and ended in (Ended.NOT_SENT, Ended.NOT_DONE):
+            self.withdraw(run, step, opened=True)
+        else:
+            self._rest(run, step, following, ended, error)
+
+    def _rest(self, run: Run, step: Step, following: Next, ended: Ended, error: dict[str, Any] | None) -> None:
+        """Another attempt or a probe follows, not at once."""
+        self.lifecycle.record(
+            run,
+            r.ATTEMPTED,
+            step.id,
+            tool=step.call.name if step.call else None,
+            effect=step.policy.effect,
+            attempt=step.attempts,
+            note={"ended": ended.value, "next": following.value},
+            error=error,
+        )
+        policy = step.policy
+        if following is Next.PROBE:
+            settle = policy.timeout if policy.settle is None else policy.settle
+            due = (self.desk.now if ended is not Ended.LOST else step.sent + policy.timeout) + settle
+        else:
+            due = self.desk.now if ended is Ended.LOST else self.desk.now + policy.retry.delay(step.attempts, self._chance(run, step))
+        step.phase = Step.RESTING
+        step.due = (due, following.value)
+        if due <= self.desk.now:
+            self.due(run, step)
+        else:
+            self.lifecycle.watch(run, due)
+
+    def _chance(self, run: Run, step: Step) -> float:
+        """A number in [0, 1) of this attempt's own: the same in every replay of a simulation."""
+        return int.from_bytes(blake2b(f"{run.id}/{step.id}/{step.attempts}".encode(), digest_size=4).digest()) / (1 << 32)
+
+    def due(self, run: Run, step: Step) -> None:
+        """A rest is over."""
+        assert step.due is not None
+        following = step.due[1]
+        step.due = None
+        if following == Next.PERFORM.value:
+            self._perform_again(run, step)
+        elif following == Next.PROBE.value:
+            call = step.call
+            assert call is not None
+            step.phase, step.busy = Step.PERFORMING, True
+            self.desk.say(Probe(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body))
+        else:
+            how = step.policy.in_doubt
+            text = "in doubt for longer than in_doubt_after" if how == "fail" else None
+            self.settle(run, Settled(self.desk.now, run.number, step.id, how, text, "in_doubt_after"), resident=True)
+
+    def _perform_again(self, run: Run, step: Step) -> None:
+        policy = step.policy
+        if policy.effect is Effect.READ or (policy.effect is not Effect.AT_MOST_ONCE and not step.granted):
+            self.perform(run, step)
+        else:
+            self.intend(run, step)  # a crash after this attempt must find that it was begun
+
+    def _outcome(
+        self,
+        run: Run,
+        step: Step,
+        result: str | None,
+        error: dict[str, Any] | None,
+        *,
+        note: dict[str, Any] | None,
+    ) -> None:
+        """What the handler will see, now and in every replay."""
+        call = step.call
+        step.phase, step.due = Step.DONE, None
+        is_read = call is not None and step.recorded is None
+        record = self.lifecycle.record(
+            run,
+            r.RESULTED,
+            step.id,
+            tool=None if call is None else call.name,
+            effect=None if call is None or call.kind != "tool" else call.policy.effect,
+            attempt=step.attempts,
+            key=None,
+            note=note,
+            args=call.args if call is not None and is_read else None,
+            result=result,
+            error=error,
+        )
+        if step.recorded is None:
+            step.recorded = record
+        if run.number not in self.lifecycle.residents:
+            run.order.append(record)
+            return
+        if run.resumes:
+            self.lifecycle.progress(run)
+        if run.replaying:
+            run.order.append(record)
+        else:
+            self.lifecycle.stir(run)
+            self.lifecycle.deliver(run, record)
+
+    def answered(self, run: Run, call: StepCall, result: str | None, error: dict[str, Any] | None) -> None:
+        """The outcome of an ask."""
+        step = run.steps[call.step]
+        self._outcome(run, step, result, error, note=None)
+
+    # --- doubt ----------------------------------------------------------------------------------------------------
+
+    def _doubt(self, run: Run, step: Step, ended: Ended, error: dict[str, Any] | None) -> None:
+        """Nobody here can know whether it happened: hold, and say so."""
+        call = step.call
+        assert call is not None
+        if step.phase == Step.DOUBT:
+            return  # it was overdue, and its end tells no more
+        policy = step.policy
+        if step.phase in (Step.PERFORMING, Step.RESTING):
+            run.open -= 1
+        step.phase = Step.DOUBT
+        step.due = None
+        run.doubts += 1
+        settle_at = None
+        if policy.in_doubt_after is not None and policy.in_doubt != "hold":
+            settle_at = self.desk.now + policy.in_doubt_after
+            step.due = (settle_at, "settle")
+            self.lifecycle.watch(run, settle_at)
+        record = self.lifecycle.record(
+            run,
+            r.DOUBTED,
+            step.id,
+            tool=call.name,
+            effect=policy.effect,
+            attempt=step.attempts,
+            note={"ended": ended.value, "settle_at": settle_at},
+            error=error,
+        )
+        args = call.args
+        row = DoubtRow(
+            run.number,
+            step.id,
+            run.partition,
+            run.spec.name,
+            run.key,
+            call.name,
+            policy.effect.value,
+            self._key(run, step),
+            step.attempts,
+            step.sent,
+            self.desk.now,
+            settle_at,
+            JSON,
+            args,
+            record.error,
+        )
+        self.desk.commit.put(DOUBTS, row)
+        self.intake.doubt(run, row, error)
+
+    def _leave_doubt(self, run: Run, step: Step) -> None:
+        """Evidence has come: it is as if it had never been in doubt."""
+        self.desk.commit.delete(DOUBTS, (run.number, step.id))
+        run.doubts -= 1
+        run.open += 1
+        step.phase = Step.PERFORMING
+        step.due = None
+        self.lifecycle.stir(run)
+
+    def settle(self, run: Run, fact: Settled, *, resident: bool) -> str | None:
+        """Somebody knows, or decides. Returns why it cannot be, or None."""
+        step = run.steps.get(fact.step)
+        if step is None or step.phase != Step.DOUBT:
+            return f"step {run.id}/{fact.step} is not in doubt"
+        note = {"settled": fact.how, "by": fact.by}
+        if fact.how == "retry":
+            self.lifecycle.record(run, r.SETTLED, step.id, attempt=step.attempts, note=note)
+            step.granted = True
+            if resident and not step.busy:
+                self._perform_again_after_doubt(run, step)
+            elif not resident:
+                self._settled(run, step)
+            return None
+        self._settled(run, step)
+        error = None if fact.how == "result" else {"type": "Denied", "message": fact.value or "", "data": None}
+        self._outcome(run, step, fact.value if fact.how == "result" else None, error, note=note)
+        return None
+
+    def _settled(self, run: Run, step: Step) -> None:
+        self.desk.commit.delete(DOUBTS, (run.number, step.id))
+        if run.doubts:
+            run.doubts -= 1
+        step.due = None
+        step.phase = Step.INTENT
+
+    def _perform_again_after_doubt(self, run: Run, step: Step) -> None:
+        self._settled(run, step)
+        self.lifecycle.stir(run)
+        self.intend(run, step)
+
+    # --- the record -----------------------------------------------------------------------------------------------
+
+    def recall(self, run: Run, record: RecordRow, current: bool) -> None:
+        """Rebuild what a record of this or an earlier generation says of its step."""
+        assert record.step is not None
+        kind = record.kind
+        step = run.steps.get(record.step)
+        if step is None:
+            if kind not in (r.INTENDED, r.RESULTED, r.RECEIVED):
+                return  # a READ that was attempted and has no outcome begins anew; a note tells nothing
+            step = run.steps[record.step] = Step(record.step)
+        if kind == r.INTENDED:
+            if step.recorded is None:
+                step.recorded, step.sent = record, record.at
+            step.phase, step.attempts, step.granted = Step.INTENT, record.attempt, False
+            step.outcome = None
+        elif kind == r.ATTEMPTED:
+            note = r.json_decode(record.note or "{}")
+            step.ambiguous = note["ended"] in ("ambiguous", "lost") or (step.ambiguous and note["ended"] != "not_done")
+            step.attempts = record.attempt + (1 if note["next"] == "perform" else 0)
+        elif kind == r.DOUBTED:
+            step.phase, step.ambiguous, step.attempts = Step.DOUBT, True, record.attempt
+            settle_at = r.json_decode(record.note or "{}").get("settle_at")
+            step.due = None if settle_at is None else (settle_at, "settle")
+        elif kind == r.SETTLED:
+            step.phase, step.granted, step.due = Step.INTENT, True, None
+        elif kind in (r.RESULTED, r.RECEIVED):
+            step.recorded = step.recorded or record
+            step.phase, step.due, step.attempts, step.outcome = Step.DONE, None, record.attempt, None
+            if current:
+                return
+            if record.error is None or (record.note is not None and '"settled"' in record.note):
+                step.outcome = record
+            else:
+                del run.steps[record.step]  # a definite failure is what a retry tries again
+
+    def recover(self, run: Run, step: Step) -> None:
+        """The replay has ended: what was started in an earlier life and has no outcome is settled by its class."""
+        call = step.call
+        assert call is not None
+        if call.kind == "ask":
+            step.phase = Step.PERFORMING
+            self.mail.expect(run, call)
+            return
+        if step.phase == Step.DOUBT:
+            run.doubts += 1
+            if step.due is not None:
+                self.lifecycle.watch(run, step.due[0])
+            return
+        if step.granted:
+            self.intend(run, step)
+            return
+        run.open += 1
+        step.phase = Step.PERFORMING
+        self._decide(run, step, Ended.LOST, None, LOST)
+
+    def forgotten(self, run: Run) -> str | None:
+        """A recorded effect (of this generation or an earlier one) that the handler never asked for."""
+        for step in run.steps.values():
+            if step.call is None and step.recorded is not None and step.recorded.kind == r.INTENDED:
+                return f"{run.id}/{step.id}"
+        return None
+
+
+def _short(text: str, limit: int = 300) -> str:
+    return text if len(text) <= limit else text[:limit] + f"... ({len(text)} characters)"

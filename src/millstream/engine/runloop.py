@@ -1,0 +1,746 @@
+"""The asyncio loop of one run: small, deterministic, and driven from outside.
+
+A run is one handling of one event by an agent, and it must do the same again when it is replayed. So its tasks do not live
+on the engine's loop, where time, sockets and other runs decide what comes next, but on a `RunLoop` of their own:
+
+1. **Facts enter one at a time.** The engine hands over one observation (completes a step's future, fires a timer) and calls
+   `drain`, which runs ready callbacks first in, first out until none is ready. Only then comes the next fact. What a
+   handler does is then a function of the order of its facts, and that order is in the record.
+2. **Time is a fact.** `time()` is the engine time of the last fact. Timers never fire by themselves: the engine asks `wake`
+   and `due`, records, and calls `fire`.
+3. **Identity is structural.** Every task has a `Scope`; steps and timers are named by scope path, name and occurrence, so a
+   name does not depend on how tasks interleave. Numbers, names and hashes of tasks and futures come from the run, never
+   from an address in memory: a set of tasks iterates the same live and replayed.
+4. **No I/O.** A socket, file, thread or executor would bring in facts that nobody recorded: `errors.IoInRun` says so.
+5. **The run can be put away** at any time: `put_away` unwinds every task with `errors.RunPutAway` and leaves nothing behind.
+
+Ordinary asyncio is the handler's whole world, so its habits are kept where they cannot be seen from outside the run
+(order of callbacks, contexts, tasks kept in `asyncio.all_tasks`) and adapted where they would make replay differ:
+
+- tasks are held strongly until they are done: the garbage collector must not decide when a forgotten one ends;
+- an async generator that is dropped is closed at once, as on any loop, but one that only the garbage collector could find
+  is closed by `put_away`: when a collection happens depends on the whole process;
+- a task that `asyncio.wait_for` makes shares its parent's scope, so that Python 3.11 (which makes one) and later versions
+  (which do not) give the same identities;
+- anyio cancels nested cancel scopes in the order of their addresses: `_cancel_in_order` wakes their tasks by number instead;
+  and it polls, every turn of the loop, until all of them have ended: a drain ends when nothing but polling goes on (`POLLS`).
+
+Everything here belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import heapq
+import re
+import sys
+import weakref
+from bisect import insort
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context, copy_context
+from operator import attrgetter, is_, itemgetter
+from threading import get_ident
+from types import CodeType, MethodType
+from typing import Any, NoReturn, TypeVarTuple, Unpack
+
+from millstream.errors import HandlerStuck, IoInRun, RunPutAway, UsageError
+
+STUCK = 100_000
+"""Callbacks in one drain after which the handler is taken to be in an endless loop."""
+
+POLLS = 100
+"""Identical turns, in which no task took a step, after which a drain leaves the polling callbacks for the next one."""
+
+THROWS = 100
+"""How often a task that goes on awaiting is told that it is put away, before its coroutine is closed."""
+
+NEVER = 2**62
+"""A time in microseconds that does not come (some 146,000 years): a timer due then or later is not kept in the heap."""
+
+_Ts = TypeVarTuple("_Ts")
+
+_TRACKED_TIMERS = 64  # below this, cancelled timers are left in the heap until they reach its head
+
+_ONE_CURRENT_TASK = sys.version_info >= (3, 14)  # from 3.14 a thread, not a loop, has one current task
+
+
+# ---------------------------------------------------------------------------------------------------------------- scopes
+
+
+class Scope:
+    """A place in the structure of a run, which names the steps, timers and scopes inside it."""
+
+    __slots__ = ("path", "_seen")
+
+    def __init__(self, path: str) -> None:
+        self.path = path  # "" at the root
+        self._seen: dict[str, int] | None = None  # made late: most scopes name nothing
+
+    def identity(self, name: str) -> str:
+        """Name the next occurrence of ``name`` here: ``charge``, ``charge:2``; in a scope ``worker:3/charge``."""
+        if self._seen is None:
+            self._seen = {}
+        occurrence = self._seen[name] = self._seen.get(name, 0) + 1
+        if occurrence > 1:
+            name = f"{name}:{occurrence}"
+        return f"{self.path}/{name}" if self.path else name
+
+    def child(self, name: str) -> Scope:
+        """Make the scope of the next occurrence of ``name``; it is counted together with the steps of that name."""
+        return Scope(self.identity(name))
+
+    def __repr__(self) -> str:
+        return f"<Scope {self.path or '(root)'}>"
+
+
+@functools.lru_cache(maxsize=1024)
+def shell_safe(name: str) -> str:
+    """Give ``name`` as it may stand in an identity: without ``.<locals>``, and ``_`` for all but ``A-Za-z0-9_.-``."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name.replace(".<locals>", "")) or "_"
+
+
+def _name_of(coro: Any) -> str:
+    """Name the scope of a task by its coroutine.
+
+    anyio (4.14 on) wraps what it is given into a coroutine of its own, so that all its tasks would have one name, and
+    another one than with earlier versions: the wrapped coroutine is what counts.
+    """
+    name: str = getattr(coro, "__qualname__", None) or type(coro).__name__
+    if name == "TaskHandle._run_coro":
+        frame = getattr(coro, "cr_frame", None)
+        inner = getattr(frame.f_locals.get("self"), "_coro", None) if frame is not None else None
+        name = getattr(inner, "__qualname__", None) or name
+    return shell_safe(name)
+
+
+_WAIT_FOR: CodeType = asyncio.wait_for.__code__
+_ENSURE: tuple[CodeType, ...] = tuple(
+    function.__code__
+    for function in (asyncio.ensure_future, getattr(asyncio.tasks, "_ensure_future", None))
+    if function is not None
+)
+
+
+def _made_by_wait_for() -> bool:
+    """Whether the caller of `RunLoop.create_task` is ``asyncio.wait_for``.
+
+    3.11 makes a task for what it waits for; 3.12 and later await it in place, and make a task (that never starts) only
+    where the time is already up. In both cases it is no place of its own in the structure of the run.
+    """
+    frame = sys._getframe(2)
+    code = frame.f_code
+    while code is _ENSURE[0] or code is _ENSURE[-1]:
+        if frame.f_back is None:
+            return False
+        frame = frame.f_back
+        code = frame.f_code
+    return code is _WAIT_FOR
+
+
+# ------------------------------------------------------------------------------------------------ tasks, futures, timers
+
+
+class RunTask(asyncio.Task[Any]):
+    """A task of a run. It is hashed by its number, so that sets of tasks iterate alike, live and replayed.
+
+    Equality stays identity. The numbers of one run follow each other in the hash too, so that a set of a few tasks does not
+    depend on the order in which they were put in (``asyncio.all_tasks`` puts them in as the whole process made them).
+    """
+
+    __slots__ = ("number", "scope", "context", "_hash")
+
+    def __init__(
+        self, coro: Any, loop: RunLoop, number: int, scope: Scope, name: str | None, context: Context, **options: Any
+    ) -> None:
+        self.number = number  # 1 is the handler itself
+        self.scope = scope
+        self.context = context  # 3.11 has no get_context()
+        self._hash = loop._salt + number  # asyncio hashes a task while it makes it
+        super().__init__(coro, loop=loop, name=name if name is not None else f"Task-{number}", context=context, **options)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if sys._getframe(1).f_code.co_name == "_deliver_cancellation":  # anyio's CancelScope
+            loop: Any = self.get_loop()
+            return bool(loop._cancel_in_order(self, msg))
+        return super().cancel(msg)
+
+
+class RunFuture(asyncio.Future[Any]):
+    """A future of a run, hashed by number like `RunTask`. The engine's own futures (steps, signals) should extend it."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self, loop: RunLoop) -> None:
+        super().__init__(loop=loop)
+        loop._futures_made += 1
+        self._hash = loop._salt - loop._futures_made
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class _Timer(asyncio.TimerHandle):
+    """A timer with its identity. ``_scheduled`` (asyncio's own flag) says that it was neither fired nor cancelled."""
+
+    __slots__ = ("identity",)
+
+    identity: str
+    _scheduled: bool
+
+
+# ---------------------------------------------------------------------------------------------------------- what is refused
+
+
+def _no_io(method: str, *also: str) -> Any:
+    """Make the loop method that stands in for I/O; ``also`` names the public functions that end there."""
+    call = f"loop.{method}()" + (f" (by {' or '.join(also)})" if also else "")
+
+    def refuse(self: RunLoop, *args: Any, **kwargs: Any) -> NoReturn:
+        raise IoInRun(
+            f"run {self.run}: {call} was called in a handler. A run cannot do I/O itself, because a replay could not repeat it: "
+            "do this in a tool, or record it with ctx.step(name, fn)."
+        )
+
+    refuse.__name__ = method
+    return refuse
+
+
+def _not_yours(method: str, instead: str) -> Any:
+    """Make the loop method that belongs to whoever drives an ordinary loop, and so to the engine alone."""
+
+    def refuse(self: RunLoop, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UsageError(f"run {self.run}: loop.{method}() was called on the loop of a run, which the engine drives: {instead}.")
+
+    refuse.__name__ = method
+    return refuse
+
+
+class _Refusing(asyncio.AbstractEventLoop):
+    """All of asyncio's loop that a run cannot have."""
+
+    create_connection: Any = _no_io("create_connection", "asyncio.open_connection")
+    create_server: Any = _no_io("create_server", "asyncio.start_server")
+    create_unix_connection: Any = _no_io("create_unix_connection", "asyncio.open_unix_connection")
+    create_unix_server: Any = _no_io("create_unix_server", "asyncio.start_unix_server")
+    create_datagram_endpoint: Any = _no_io("create_datagram_endpoint")
+    connect_accepted_socket: Any = _no_io("connect_accepted_socket")
+    connect_read_pipe: Any = _no_io("connect_read_pipe")
+    connect_write_pipe: Any = _no_io("connect_write_pipe")
+    subprocess_exec: Any = _no_io("subprocess_exec", "asyncio.create_subprocess_exec")
+    subprocess_shell: Any = _no_io("subprocess_shell", "asyncio.create_subprocess_shell")
+    start_tls: Any = _no_io("start_tls")
+    sendfile: Any = _no_io("sendfile")
+    getaddrinfo: Any = _no_io("getaddrinfo")
+    getnameinfo: Any = _no_io("getnameinfo")
+    add_reader: Any = _no_io("add_reader")
+    remove_reader: Any = _no_io("remove_reader")
+    add_writer: Any = _no_io("add_writer")
+    remove_writer: Any = _no_io("remove_writer")
+    sock_recv: Any = _no_io("sock_recv")
+    sock_recv_into: Any = _no_io("sock_recv_into")
+    sock_recvfrom: Any = _no_io("sock_recvfrom")
+    sock_recvfrom_into: Any = _no_io("sock_recvfrom_into")
+    sock_sendall: Any = _no_io("sock_sendall")
+    sock_sendto: Any = _no_io("sock_sendto")
+    sock_connect: Any = _no_io("sock_connect")
+    sock_accept: Any = _no_io("sock_accept")
+    sock_sendfile: Any = _no_io("sock_sendfile")
+    add_signal_handler: Any = _no_io("add_signal_handler")
+    remove_signal_handler: Any = _no_io("remove_signal_handler")
+    run_in_executor: Any = _no_io("run_in_executor", "asyncio.to_thread")
+    set_default_executor: Any = _no_io("set_default_executor")
+
+    run_forever: Any = _not_yours("run_forever", "await what you wait for")
+    run_until_complete: Any = _not_yours("run_until_complete", "await the coroutine")
+    stop: Any = _not_yours("stop", "return from the handler")
+    close: Any = _not_yours("close", "return from the handler")
+    shutdown_asyncgens: Any = _not_yours("shutdown_asyncgens", "close a generator with contextlib.aclosing")
+    shutdown_default_executor: Any = _not_yours("shutdown_default_executor", "a run has no executor")
+    set_exception_handler: Any = _not_yours("set_exception_handler", "it collects the problems of the run itself")
+    set_debug: Any = _not_yours("set_debug", "debug the handler in a test")
+
+
+# ------------------------------------------------------------------------------------------------------------------- the loop
+
+
+class RunLoop(_Refusing):
+    """The loop of one run.
+
+    The engine's way through it: ``start``; then for every fact set ``at``, complete a future or ``fire`` a timer, ``drain``;
+    when the handler has returned, ``cancel_rest`` and further facts until ``tasks`` is empty; at last, in every case,
+    ``put_away``, which also closes what an ended run left open. Call it from plain callbacks of an asyncio or uvloop loop,
+    or with no loop at all.
+
+    Attributes:
+        run: number of the run, part of the hash of its tasks.
+        at: engine time of the last fact, in microseconds.
+        closed: True from before the first throw of ``put_away``; the engine's calls then raise ``RunPutAway``.
+        problems: what asyncio reported to the loop (``message``, ``exception``; any other value as its repr).
+        alarm: called, in the other thread, when a thread that the handler started calls into the loop. Its answer can never
+            arrive, so a handler that waits for it (``anyio.to_thread``) would wait for ever: fail the run with the error.
+    """
+
+    __slots__ = (
+        "run", "at", "closed", "problems", "alarm", "_salt", "_thread", "_running", "_ready", "_root", "_unfinished", "_tasks_made",
+        "_futures_made", "_timers", "_heap", "_timers_made", "_generators", "_dropped", "_cancels", "_cancels_from", "_cancels_end",
+    )  # fmt: skip
+
+    def __init__(self, run: int, at: int) -> None:
+        self.run = run
+        self.at = at
+        self.closed = False
+        self.problems: list[dict[str, Any]] = []
+        self.alarm: Callable[[IoInRun], object] | None = None
+        self._salt = run * 0x9E37_79B9_7F4A_7C15 % 2**60  # spreads the tasks of many runs over asyncio's sets of all tasks
+        self._thread = get_ident()
+        self._running = False
+        self._ready: list[asyncio.Handle] = []  # lists, not a deque: an empty deque takes 760 bytes
+        self._root = Scope("")
+        self._unfinished: dict[RunTask, None] = {}
+        self._tasks_made = 0
+        self._futures_made = 0
+        self._timers: dict[str, _Timer] | None = None  # the live ones by identity
+        self._heap: list[tuple[int, int, _Timer]] = []  # (due, order set, timer); fired and cancelled ones linger
+        self._timers_made = 0
+        self._generators: weakref.WeakKeyDictionary[AsyncGenerator[Any, Any], None] | None = None  # open, in order
+        self._dropped: list[AsyncGenerator[Any, Any]] = []  # left for put_away
+        self._cancels: list[tuple[int, list[asyncio.Handle]]] = []
+        self._cancels_from = self._cancels_end = -1
+
+    def __repr__(self) -> str:
+        return f"<RunLoop run={self.run} at={self.at} unfinished={len(self._unfinished)} closed={self.closed}>"
+
+    # Driving it
+
+    def start(self, coro: Any, *, context: Context | None = None) -> RunTask:
+        """Make the task of the handler, in the root scope. It takes its first step in the next `drain`."""
+        if self._tasks_made:
+            raise UsageError(f"run {self.run} was started twice; a RunLoop serves one handler once.")
+        return self._make_task(coro, self._root, None, context)
+
+    def drain(self) -> None:
+        """Run callbacks, first in, first out, until none is ready. A loop that was put away does nothing.
+
+        Raises:
+            HandlerStuck: there was no end of it after `STUCK` callbacks. The run can then only be put away.
+            UsageError: called from within this run.
+        """
+        if self.closed:
+            return
+        outer = self._take_over()
+        try:
+            self._run_ready()
+        finally:
+            self._hand_back(outer)
+            self._cancels.clear()
+
+    def _take_over(self) -> tuple[asyncio.AbstractEventLoop | None, Any, Any]:
+        """Become the running loop of this thread, inside whatever loop runs already."""
+        if self._running:
+            raise UsageError(f"run {self.run} is already running: its loop cannot be driven from within the run.")
+        loop, task = asyncio._get_running_loop(), None
+        if _ONE_CURRENT_TASK and loop is not None and asyncio.current_task(loop) is not None:
+            task = asyncio.tasks._swap_current_task(loop, None)  # type: ignore[attr-defined, unused-ignore]
+        outer = (loop, task, sys.get_asyncgen_hooks())
+        sys.set_asyncgen_hooks(self._generator_opened, self._generator_dropped)
+        asyncio._set_running_loop(self)
+        self._running = True
+        return outer
+
+    def _hand_back(self, outer: tuple[asyncio.AbstractEventLoop | None, Any, Any]) -> None:
+        loop, task, hooks = outer
+        self._running = False
+        asyncio._set_running_loop(loop)
+        sys.set_asyncgen_hooks(*hooks)
+        if task is not None:
+            asyncio.tasks._swap_current_task(loop, task)  # type: ignore[attr-defined, unused-ignore]
+
+    def _run_ready(self) -> None:
+        turns = calls = repeats = 0
+        while self._ready:
+            batch, self._ready = self._ready, []
+            self._cancels_end = -1
+            done = 0
+            try:
+                for handle in batch:
+                    done += 1
+                    if not handle._cancelled:
+                        try:
+                            handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+                        except (SystemExit, KeyboardInterrupt):
+                            raise
+                        except BaseException as error:
+                            self._callback_failed(handle, error)
+            finally:
+                if done < len(batch):  # only when the process is told to end
+                    self._ready[:0] = batch[done:]
+            turns += 1
+            calls += done
+            if turns > POLLS:  # cheap in every ordinary drain
+                repeats = repeats + 1 if _same_callbacks(batch, self._ready) else 0
+                if repeats > POLLS:
+                    return
+                if calls > STUCK:
+                    raise HandlerStuck(self._why_stuck(calls))
+
+    def _callback_failed(self, handle: asyncio.Handle, error: BaseException) -> None:
+        trace = error.__traceback__
+        if trace is not None:
+            error.__traceback__ = trace.tb_next  # our own frame holds this loop, and so all of the run
+        self.call_exception_handler({"message": f"Exception in callback {handle!r}", "exception": error})
+
+    def _why_stuck(self, calls: int) -> str:
+        busy = ""
+        for handle in self._ready:
+            task = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+            if isinstance(task, asyncio.Task):
+                frames = task.get_stack(limit=1)
+                where = f" at {frames[0].f_code.co_filename}:{frames[0].f_lineno}" if frames else ""
+                busy = f" Last ready: {task.get_name()} ({_name_of(task.get_coro())}){where}."
+                break
+        return (
+            f"run {self.run}: the handler ran {calls} callbacks without waiting for a step, a timer or a signal.{busy} "
+            "A loop around `await asyncio.sleep(0)` waits for nothing: await an asyncio.Event, a step or ctx.sleep() instead."
+        )
+
+    # Callbacks
+
+    def call_soon(
+        self, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        if not self.closed:  # what an engine completes late must not keep the run alive
+            self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """The same as `call_soon`: asyncio and anyio use it within one thread too. Another thread is I/O."""
+        if get_ident() != self._thread:
+            error = IoInRun(
+                f"run {self.run}: a thread that its handler started called back into its loop (anyio.to_thread, "
+                "run_coroutine_threadsafe), which no replay could repeat: do this in a tool, or record it with ctx.step(name, fn)."
+            )
+            self.call_exception_handler({"message": str(error), "exception": error})
+            if self.alarm is not None and not self.closed:
+                self.alarm(error)
+            raise error
+        return self.call_soon(callback, *args, context=context)
+
+    def create_future(self) -> RunFuture:
+        return RunFuture(self)
+
+    def call_exception_handler(self, context: Any) -> None:
+        """Keep what went wrong for the engine, without the objects: they hold the run, and may be dying right now."""
+        if not self.closed:
+            keep = ("message", "exception")
+            self.problems.append({key: value if key in keep else repr(value) for key, value in context.items()})
+
+    default_exception_handler = call_exception_handler
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return self._running
+
+    def is_closed(self) -> bool:
+        return self.closed
+
+    # Timers
+
+    def time(self) -> float:
+        """Engine time of the last fact, in seconds."""
+        return self.at / 1e6
+
+    def call_later(
+        self, delay: float, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = _Timer(when, callback, args, self, context)
+        if self.closed:
+            return timer
+        due = self._due(when)
+        timer.identity = self.scope.identity("timer")
+        timer._scheduled = True
+        if self._timers is None:
+            self._timers = {}
+        self._timers[timer.identity] = timer
+        if due < NEVER:
+            self._timers_made += 1
+            heapq.heappush(self._heap, (due, self._timers_made, timer))
+        return timer
+
+    def _due(self, when: float) -> int:
+        """The first microsecond at which `time` is not before ``when``.
+
+        Multiplying rounds, and a timer that came a hair early would find that its time has not come (anyio looks).
+        """
+        if when <= self.time():
+            return self.at
+        if when >= NEVER / 1e6:
+            return NEVER
+        due = round(when * 1e6)
+        while due / 1e6 < when:
+            due += 1
+        return due
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        assert isinstance(handle, _Timer)
+        if not handle._scheduled:
+            return
+        handle._scheduled = False
+        assert self._timers is not None
+        del self._timers[handle.identity]
+        if len(self._heap) > _TRACKED_TIMERS and len(self._heap) > 2 * len(self._timers):
+            self._heap = [entry for entry in self._heap if entry[2]._scheduled]
+            heapq.heapify(self._heap)
+
+    @property
+    def wake(self) -> int | None:
+        """When the earliest live timer is due, in microseconds; None when there is none (or it is never due)."""
+        heap = self._heap
+        while heap and not heap[0][2]._scheduled:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def due(self, at: int) -> str | None:
+        """Identity of the earliest timer due at or before ``at`` (microseconds), the one set first among equals."""
+        wake = self.wake
+        return self._heap[0][2].identity if wake is not None and wake <= at else None
+
+    def has_timer(self, identity: str) -> bool:
+        return self._timers is not None and identity in self._timers
+
+    def fire(self, identity: str) -> bool:
+        """Make the callback of that timer ready, due or not: the record decides. False if there is no such live timer."""
+        timer = self._timers.pop(identity, None) if self._timers is not None else None
+        if timer is None:
+            return False
+        timer._scheduled = False
+        self._ready.append(timer)
+        return True
+
+    # Tasks and their scopes
+
+    @property
+    def scope(self) -> Scope:
+        """The scope of the current task; the root where there is none (a bare callback, the engine)."""
+        task = asyncio.current_task(self)
+        return task.scope if isinstance(task, RunTask) else self._root
+
+    @contextmanager
+    def scoped(self, name: str) -> Iterator[Scope]:
+        """Name a scope by hand, for the current task and the tasks it makes inside. The name is made `shell_safe`.
+
+        It belongs to the task and not to a context variable, because a context may be shared by tasks or swapped by hand.
+        """
+        task = asyncio.current_task(self)
+        if not isinstance(task, RunTask):
+            raise UsageError(f"run {self.run}: scope {name!r} was opened outside the tasks of the run.")
+        outer = task.scope
+        task.scope = outer.child(shell_safe(name))
+        try:
+            yield task.scope
+        finally:
+            task.scope = outer
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None, **options: Any) -> RunTask:
+        """Make a task in a scope of its own below that of its maker.
+
+        ``eager_start=True`` works from Python 3.12 on, as deterministically as any other start.
+        """
+        scope = self.scope
+        if not _made_by_wait_for():
+            scope = scope.child(_name_of(coro))
+        return self._make_task(coro, scope, name, context, **options)
+
+    def _make_task(self, coro: Any, scope: Scope, name: str | None, context: Context | None, **options: Any) -> RunTask:
+        if self.closed:
+            options.pop("eager_start", None)  # nothing begins any more; put_away ends it before its first step
+        if context is None:
+            context = copy_context()
+        self._tasks_made += 1
+        task = RunTask(coro, self, self._tasks_made, scope, name, context, **options)
+        self._unfinished[task] = None
+        task.add_done_callback(self._unfinished.pop, context=context)
+        return task
+
+    def set_task_factory(self, factory: Any) -> None:
+        if factory is not None:
+            raise UsageError(
+                f"run {self.run}: a task factory was set. A run makes its own tasks, named and ordered for replay: "
+                "start one eagerly with eager_start=True."
+            )
+
+    def get_task_factory(self) -> None:
+        return None
+
+    @property
+    def tasks(self) -> list[RunTask]:
+        """The unfinished tasks in the order they were made; the handler is the first of them while it runs."""
+        return sorted(self._unfinished, key=_number)
+
+    def cancel_rest(self) -> None:
+        """Cancel all unfinished tasks but the handler's; drain afterwards. A task may resist, or take its time."""
+        for task in self.tasks:
+            if task.number > 1:
+                task.cancel()
+
+    def _cancel_in_order(self, task: RunTask, msg: Any | None) -> bool:
+        """Cancel a task of an anyio scope, and put its wake-up where its number belongs among those cancelled just before.
+
+        ``CancelScope`` keeps its child scopes in a set hashed by address, and cancels in that order. The set of tasks that
+        it cancels in one go is the same in a replay, so sorting what it made ready is enough.
+        """
+        ready = self._ready
+        if self._cancels_end != len(ready):
+            self._cancels, self._cancels_from = [], len(ready)
+        before = len(ready)
+        cancelled = asyncio.Task.cancel(task, msg)
+        group = (task.number, ready[before:])
+        in_order = not self._cancels or self._cancels[-1][0] < task.number
+        insort(self._cancels, group, key=_first)
+        if not in_order:
+            ready[self._cancels_from :] = [handle for _, handles in self._cancels for handle in handles]
+        self._cancels_end = len(ready)
+        return cancelled
+
+    # Async generators
+
+    def _generator_opened(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if self._generators is None:
+            self._generators = weakref.WeakKeyDictionary()
+        self._generators[generator] = None
+
+    def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Close it now, in a task below the one that dropped it; or at the end, if a garbage collection found it.
+
+        The hook may come from a collection in any thread, at any time, long after the run too.
+        """
+        if self.closed and not self._running:
+            return
+        here = get_ident()
+        if self.closed or not self._running or here != self._thread or here == _collecting_in:
+            self._dropped.append(generator)
+        else:
+            scope = self.scope.child(f"{_name_of(generator)}.aclose")
+            self._make_task(generator.aclose(), scope, None, None)
+
+    # The end
+
+    def put_away(self, error: RunPutAway) -> None:
+        """End every task by throwing `RunPutAway` (with the arguments of ``error``) where it waits, and forget everything.
+
+        The youngest task goes first: a task is younger than its maker, and what its ``finally`` uses (a client, a lock, an
+        ``async with`` of the maker) is still open then. Whatever a task awaits on its way out is refused in the same way, so
+        that it comes to its end now; after `THROWS` times its coroutine is closed. A task that never started ends without a
+        step. Async generators still open get the same. Nothing is logged, and no cycle of references is left.
+
+        Raises:
+            UsageError: called from within the run.
+            KeyboardInterrupt, SystemExit: one was raised meanwhile; everything is put away all the same.
+        """
+        if self.closed:
+            return
+        outer = self._take_over()
+        interrupt: BaseException | None = None
+        try:
+            self.closed = True
+            self._ready = []
+            self._heap = []
+            self._timers = None
+            for _ in range(THROWS):  # on its way out code may make tasks and open generators; none of those starts by itself
+                tasks = self.tasks or self._closers()
+                if not tasks:
+                    break
+                while tasks:
+                    interrupt = self._end(tasks.pop(), error) or interrupt
+        finally:
+            self._hand_back(outer)
+            self._unfinished.clear()
+            self._generators = None
+            self._dropped = []
+        if interrupt is not None:
+            raise interrupt
+
+    def _closers(self) -> list[RunTask]:
+        generators = [*(self._generators or ()), *self._dropped]  # in the order they were opened
+        self._generators = None
+        self._dropped = []
+        return [self._make_task(generator.aclose(), self._root, None, None) for generator in generators]
+
+    def _end(self, task: RunTask, error: RunPutAway) -> BaseException | None:
+        """Unwind one task by hand, as its own step would do it, and mark it done.
+
+        Not through the loop: a `TaskGroup` or a ``gather`` would turn the end of one task into the cancellation of others,
+        whose ``except CancelledError`` would then compensate for something that did not happen.
+        """
+        coro: Any = task.get_coro()
+        interrupt: BaseException | None = None
+        asyncio.tasks._enter_task(self, task)
+        try:
+            for _ in range(THROWS):
+                task.context.run(coro.throw, RunPutAway(*error.args))  # a new one each time: it gathers traceback and context
+            task.context.run(coro.close)
+        except (KeyboardInterrupt, SystemExit) as end:
+            interrupt = end
+        except BaseException as end:  # StopIteration: it returned; anything else: how it left, of interest to nobody now
+            end.__traceback__ = None  # it holds this frame
+        finally:
+            asyncio.tasks._leave_task(self, task)
+        waiter: Any = task._fut_waiter  # type: ignore[attr-defined]
+        if waiter is not None:  # task -> future -> wake-up -> task would be a cycle
+            for callback, _ in waiter._callbacks or ():
+                if getattr(callback, "__self__", None) is task:
+                    waiter.remove_done_callback(callback)
+            if sys.version_info >= (3, 14):
+                asyncio.future_discard_from_awaited_by(waiter, task)
+        self._unfinished.pop(task, None)
+        asyncio.Future.set_exception(task, RunPutAway(*error.args))  # a task refuses this; its base does not
+        task._log_traceback = False
+        return interrupt
+
+
+_number = attrgetter("number")
+_first = itemgetter(0)
+
+
+def _same_callbacks(before: list[asyncio.Handle], after: list[asyncio.Handle]) -> bool:
+    """Whether a turn did nothing but make itself ready again. A task's step never equals another one."""
+    return len(before) == len(after) and all(map(_same_callback, before, after))
+
+
+def _same_callback(one: Any, two: Any) -> bool:
+    left, right = one._callback, two._callback
+    if left is not right and not (isinstance(left, MethodType) and isinstance(right, MethodType) and left == right):
+        return False
+    these, those = one._args or (), two._args or ()  # None when cancelled
+    return len(these) == len(those) and all(map(is_, these, those))
+
+
+_collecting_in = 0
+"""The thread that is collecting garbage right now, or 0."""
+
+
+def _note_collection(phase: str, info: dict[str, int]) -> None:
+    """Keep `_collecting_in`: an async generator dropped by a collection must be told from one that the handler dropped."""
+    global _collecting_in
+    _collecting_in = get_ident() if phase == "start" else 0
+
+
+gc.callbacks.append(_note_collection)
