@@ -58,9 +58,11 @@ def is_plain(type: Any) -> bool:
 def name_of(type: Any) -> str:
     """How the type is written, without its module: for messages and fingerprints."""
     if is_plain(type):
-        return "json"
+        return "Any"
     if type is None or type is NoneType:
         return "None"
+    if type is ...:
+        return "..."
     arguments = typing.get_args(type)
     origin = typing.get_origin(type)
     if origin is typing.Annotated:
@@ -113,7 +115,7 @@ def _cached(type: Any) -> Codec:
 
 def _build(type: Any) -> Codec:
     if is_plain(type):
-        return _checked("json", _encoder.encode, msgspec.json.Decoder().decode)
+        return _checked("JSON", _encoder.encode, msgspec.json.Decoder().decode)
     if _is_model(type):
         return _pydantic(type)
     try:

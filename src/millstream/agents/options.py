@@ -14,34 +14,22 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from millstream.agents import places
-from millstream.agents.codecs import codec
+from millstream.agents.codecs import codec, name_of
 from millstream.agents.durations import Duration, declared
 from millstream.agents.places import wrong
 from millstream.core import effects
 from millstream.core.calls import INJECTED, ToolCall
 from millstream.core.effects import Effect, Policy
 from millstream.core.graph import ToolSpec
+from millstream.engine.transactions import Connection
 from millstream.errors import DeclarationError
 
 Probe = Callable[..., Coroutine[Any, Any, Any]]  # (call, *args, **kwargs) -> Done | NotDone | Unknown
-
-
-class Connection(Protocol):
-    """What a ``TRANSACTIONAL`` tool works on: the transaction that Millstream opened, and will commit.
-
-    There is no commit, rollback, ``executescript`` or autocommit; everything else is the driver's.
-    """
-
-    def cursor(self) -> Any:
-        """A DB-API cursor in the transaction."""
-
-    def execute(self, sql: str, parameters: Any = ..., /) -> Any:
-        """Execute one statement and return its cursor."""
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -166,7 +154,9 @@ def assembled(options: Options, fn: Callable[..., Any], name: str, signature: Si
         _check_takes(options.key, "key", (), signature, at)
     raises = tuple(_exceptions(options.raises, Exception, "raises", at))
     ambiguous = tuple(_exceptions(options.ambiguous, BaseException, "ambiguous", at))
-    for kind in raises:
+    for number, kind in enumerate(raises):
+        if kind.__name__ in (other.__name__ for other in raises[:number]):
+            raise wrong(at, f"two types in raises= are named {kind.__name__}", "rename one: they are told apart by name")
         if issubclass(kind, ambiguous):
             raise wrong(
                 at, f"{kind.__name__} is in raises= (it failed) and in ambiguous= (it may have happened)", "leave it in one"
@@ -200,9 +190,11 @@ def resolved(spec: ToolSpec, signature: Signature, where: str, scope: Mapping[st
     injected: dict[str, str] = {}
     for parameter in signature.injected:
         annotation = places.annotation(spec.fn, parameter, scope)
-        what = "call" if annotation is ToolCall else "connection" if getattr(annotation, "__name__", "") == "Connection" else None
+        what = "call" if annotation is ToolCall else "connection" if annotation is Connection else None
         if what is None:
-            raise wrong(at, f"{parameter} cannot be injected", f"declare {parameter}: ToolCall or {parameter}: Connection")
+            shown = "nothing" if annotation is places.MISSING else f"{annotation.__module__}.{name_of(annotation)}"
+            known = f"declare {parameter}: millstream.ToolCall or millstream.Connection"
+            raise wrong(at, f"{parameter} is annotated with {shown}, which is not injected", known)
         if what in injected:
             raise wrong(at, f"{injected[what]} and {parameter} are both the {what}", "keep one")
         injected[what] = parameter

@@ -85,15 +85,22 @@ def annotation(fn: Callable[..., Any], name: str, scope: Mapping[str, Any] | Non
 
     Raises:
         NameError: it names something that does not exist, or not yet.
-        TypeError, SyntaxError: it is no type at all.
+        DeclarationError: it is no type at all.
     """
     function = function_of(fn)
     raw = MISSING if function is None else _annotations(function).get(name, MISSING)
     if raw is MISSING or function is None:
         return MISSING
     alone = types.SimpleNamespace(__annotations__={name: raw})
-    hints = typing.get_type_hints(alone, function.__globals__, dict(scope) if scope else None, include_extras=True)
-    return hints[name]
+    try:
+        return typing.get_type_hints(alone, function.__globals__, dict(scope) if scope else None, include_extras=True)[name]
+    except NameError:
+        raise
+    except AttributeError as missing:  # of a module that is still being imported
+        raise NameError(str(missing)) from None
+    except Exception as problem:
+        what = f"{name_of(fn)}: the annotation of {name}, {raw!r}, cannot be evaluated: {type(problem).__name__}: {problem}"
+        raise wrong(place_of(fn), what, "annotate it with a type") from None
 
 
 def takes(fn: Callable[..., Any], args: Sequence[object], kwargs: Mapping[str, object]) -> bool:

@@ -288,8 +288,8 @@ def _union(types: list[Any]) -> Any:
         return different[0]
     if any(map(is_plain, different)):
         return Any
-    union: Any = functools.reduce(operator.or_, different)
     try:
+        union: Any = functools.reduce(operator.or_, different)
         codec(union)
     except (TypeError, NameError):
         return Any

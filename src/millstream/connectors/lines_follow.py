@@ -3,6 +3,7 @@
 New data is noticed by looking again a few times a second. A line counts when its newline is there. The rules for what happens
 to log files:
 
+* **At first**: the file under the path, from its start; what was rotated before is not read.
 * **Missing**: waited for. (The folder must exist: a wrong path should not wait for ever.)
 * **Renamed**, with a new file in its place (another inode): the old one is read on through the open handle until the new one
   is not empty *and then* the old one is at its end. A writer writes to the new file only after it has finished with the old
@@ -60,7 +61,7 @@ async def _poll() -> None:
 
 
 class FollowSource:
-    """See the module's text. One instance is opened once. ``pause`` is awaited when there is nothing new."""
+    """See the module's text. ``pause`` is awaited when there is nothing new."""
 
     redelivers = True
     bounded = False
@@ -75,7 +76,11 @@ class FollowSource:
 
     async def open(self, name: str, position: Any | None) -> None:
         recorded = recorded_position(name, position)
-        tail = await self._worker.submit(lambda: _Tail(name, os.path.abspath(self._path), self._max_line, recorded))
+        try:
+            tail = await self._worker.submit(lambda: _Tail(name, os.path.abspath(self._path), self._max_line, recorded))
+        except BaseException:
+            self._worker.stop()
+            raise
         self._tail, self._looks = tail, Ahead(self._worker, tail.look)
 
     async def read(self, limit: int) -> Lines:

@@ -24,6 +24,7 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -94,7 +95,7 @@ class LinesSink:
             )
         self._write(fd, memoryview(data)[kept:])
         try:
-            os.fdatasync(fd)
+            _sync(fd)
         except OSError as problem:
             raise self._break(
                 f"{self._path} could not be synced: {reason(problem)}. Whether its last {len(data):,} bytes are on disk is "
@@ -272,6 +273,13 @@ def sink_error(text: str, *, retryable: bool = False) -> SinkError:
 def reason(problem: OSError) -> str:
     """The system's own words and number."""
     return f"{problem.strerror} (errno {problem.errno})"
+
+
+def _sync(fd: int) -> None:
+    if sys.platform == "darwin":
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync leaves the data in the drive's cache there
+    else:
+        os.fdatasync(fd)
 
 
 def _recorded(position: Any | None) -> SinkPosition | None:

@@ -95,7 +95,7 @@ class LinesFile:
 
 
 class LinesSource:
-    """See the module's text. One instance is opened once."""
+    """See the module's text."""
 
     redelivers = True
     bounded = True
@@ -110,8 +110,12 @@ class LinesSource:
 
     async def open(self, name: str, position: Any | None) -> None:
         recorded = recorded_position(name, position)
-        file = await self._worker.submit(lambda: open_at(name, os.path.abspath(self._path), recorded, self._max_line))
-        self._file, self._chunks = file, Ahead(self._worker, lambda: _chunk(file))
+        try:
+            file = await self._worker.submit(lambda: open_at(name, os.path.abspath(self._path), recorded, self._max_line))
+        except BaseException:
+            self._worker.stop()
+            raise
+        self._file, self._chunks, self._at_end = file, Ahead(self._worker, lambda: _chunk(file)), False
         self._chunks.start()
 
     async def read(self, limit: int) -> Lines:

@@ -77,12 +77,14 @@ class StdinSource:
 
     def __init__(self, max_line: int, fd: int = 0) -> None:
         self._fd = fd
+        self._max_line = max_line
         self._splitter = Splitter(max_line)
         self._worker = Worker("read stdin")
         self._chunks = Ahead(self._worker, self._chunk)
         self._at_end = False
 
     async def open(self, name: str, position: Any | None) -> None:
+        self._splitter, self._at_end = Splitter(self._max_line), False
         if position is None:
             return
         try:
@@ -92,7 +94,7 @@ class StdinSource:
                 f"source {name!r}: its recorded position {position!r} is not one of stdin ({problem}): it was read from somewhere "
                 f"else before. Give the source another name, or the connector that it had"
             ) from None
-        self._splitter = Splitter(self._splitter.max_line, generation=last.generation + 1)
+        self._splitter = Splitter(self._max_line, generation=last.generation + 1)
 
     async def read(self, limit: int) -> Lines:
         while True:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Worker:
-    """One daemon thread that makes one call after another."""
+    """One daemon thread that makes one call after another; begun with the first call, also after it was stopped."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -36,7 +36,9 @@ class Worker:
 
     def stop(self) -> None:
         """End the thread once the calls that were submitted have returned; does not wait for that."""
-        self._calls.put(None)
+        if self._started:
+            self._started = False
+            self._calls.put(None)
 
     def _run(self) -> None:
         while (task := self._calls.get()) is not None:

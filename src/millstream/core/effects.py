@@ -5,7 +5,8 @@ Rules (DESIGN.md, section 5):
 * an attempt ends *definitely* (succeeded, failed, not sent) or *ambiguously* (time-out, broken connection, cancellation,
   death of the process): after an ambiguous end the effect may or may not have happened;
 * only the class of the effect says what an ambiguous end allows: perform again, ask a probe, or nothing but doubt;
-* what one attempt left ambiguous stays so: a later attempt that was not sent does not clear an earlier one that may have been;
+* what one attempt left ambiguous stays so: a later attempt that was not sent does not clear an earlier one that may have been.
+  A later definite failure does, in the classes that are performed again: the far side (or the key row) has answered for the key;
 * a definite failure is the author's answer and is recorded, not retried, unless ``Retry.on`` names its type.
 """
 
@@ -69,7 +70,10 @@ class Retry(msgspec.Struct, frozen=True, gc=False):
 
     def delay(self, attempt: int, chance: float) -> int:
         """Microseconds to wait after ``attempt`` (from 1); ``chance`` in [0, 1) draws the jitter."""
-        full = min(self.backoff * self.factor ** (attempt - 1), self.max_backoff)
+        try:
+            full = min(self.backoff * self.factor ** (attempt - 1), self.max_backoff)
+        except OverflowError:  # 2.0 ** 1024
+            full = self.max_backoff
         return int(full * (1.0 - self.jitter * chance))
 
 
@@ -127,12 +131,15 @@ TRANSITIONS: dict[tuple[Effect, Ended], tuple[Next, Next]] = {
 }
 
 
-def decide(effect: Effect, ended: Ended, *, attempts_left: bool, within_ttl: bool, ambiguous: bool, retryable: bool = False) -> Next:
+def decide(
+    effect: Effect, ended: Ended, *, attempts_left: bool, within_ttl: bool, ambiguous: bool, retryable: bool = False
+) -> Next:
     """What follows when an attempt (or probe) of a step of this class ended so.
 
     Args:
         attempts_left: fewer attempts than ``Retry.attempts`` were made.
-        within_ttl: ``key_ttl`` since the first attempt has not passed (matters to ``IDEMPOTENT`` alone).
+        within_ttl: ``key_ttl`` since the first attempt has not passed (matters to ``IDEMPOTENT`` alone). Give it for the time
+            at which the next attempt would start: after the back-off.
         ambiguous: an *earlier* attempt ended ambiguously and nothing has told since whether it happened.
         retryable: a definite failure of a type that ``Retry.on`` names.
     """
@@ -142,6 +149,8 @@ def decide(effect: Effect, ended: Ended, *, attempts_left: bool, within_ttl: boo
     if ended is Ended.NOT_SENT and following is Next.RECORD and ambiguous and effect is not Effect.READ:
         return Next.PROBE if effect is Effect.VERIFIED else Next.DOUBT
     if following is Next.PERFORM and effect is Effect.IDEMPOTENT and not within_ttl:
-        # Beyond key_ttl the far side may have forgotten the key. What was certainly never sent may still be sent.
-        return Next.DOUBT if ambiguous or ended is not Ended.NOT_SENT else Next.RECORD
+        # Beyond key_ttl the far side may have forgotten the key. What certainly had no effect yet has none to be forgotten.
+        if ended in (Ended.NOT_SENT, Ended.FAILED) and not ambiguous:
+            return Next.PERFORM
+        return Next.RECORD if ended is Ended.FAILED else Next.DOUBT
     return following

@@ -294,6 +294,12 @@ class SinkWritten(msgspec.Struct, frozen=True, gc=False):
     position: str | None
 
 
+class Stopping(msgspec.Struct, frozen=True, gc=False):
+    """The engine stops: no new effect is to start."""
+
+    at: int
+
+
 class Forgotten(msgspec.Struct, frozen=True, gc=False):
     """Ids whose ``dedupe`` time is over, as (source, id)."""
 
@@ -321,5 +327,6 @@ Fact = (
     | RetryRequested
     | LettersRetried
     | SinkWritten
+    | Stopping
     | Forgotten
 )

@@ -140,7 +140,7 @@ class Lifecycle:
             self._errand_of_stored(self.stash[fact.run], fact)
         else:
             self.errands.setdefault(fact.run, []).append(fact)
-            self.lines.wake(fact.run, self.desk.commit.number - 1)
+            self.lines.look_at(fact.run, self.desk.commit.number - 1)
 
     def loaded(self, fact: RunsLoaded) -> None:
         found = {history.run.run: history for history in fact.histories}

@@ -235,8 +235,8 @@ class Lines:
         """Look at a run in the store, once this commit is durable and there is room."""
         self.waking.append((run, after))
 
-    def look_at_isolated(self, run: int, after: int) -> None:
-        """The suspect that runs alone is loaded whatever else waits for room."""
+    def look_at(self, run: int, after: int) -> None:
+        """Look at a run in the store, whatever else waits for room."""
         self.running += 1
         self.resume_later(run, after)
 
@@ -251,11 +251,11 @@ class Lines:
 
     def flush(self) -> None:
         """At the end of every fact: let in what has room, and ask the store for all that is needed in one go."""
-        while self.ready and self.has_room():
+        while self.ready and self.has_room() and len(self._to_resume) < SCAN:
             instance = self.ready.popleft()
             instance.ready = False
             self.advance(instance)
-        while self.waking and self.has_room():
+        while self.waking and self.has_room() and len(self._to_resume) < SCAN:
             self.running += 1
             self.resume_later(*self.waking.popleft())
         if self._scan is None and self._overflowed and not self.ready:

@@ -40,6 +40,7 @@ from millstream.core.facts import (
     Settled,
     Signalled,
     SinkWritten,
+    Stopping,
     WaitingLoaded,
     WakesLoaded,
 )
@@ -54,6 +55,7 @@ from millstream.core.tables import RUNS, SEEN, Commit, RunRow
 
 HORIZON = 60_000_000  # wake-ups of put-away runs are read this far ahead, us
 WAKES = 1_000  # at once
+CUT = 500  # rows of a commit, so that what is gated behind it is released early
 
 
 class Machine:
@@ -70,6 +72,7 @@ class Machine:
         self.lifecycle.steps, self.lifecycle.mail, self.lifecycle.intake = self.steps, self.mail, self.intake
         self.steps.mail, self.steps.intake = self.mail, self.intake
         self.mail.steps, self.mail.intake = self.steps, self.intake
+        self._cut: deque[Commit] = deque()  # full, and not taken yet
         self._in_flight: deque[Commit] = deque()
         self._suspects: list[RunRow] = []
         self._paused: str | None = None
@@ -96,6 +99,7 @@ class Machine:
             RetryRequested: self.lifecycle.errand,
             LettersRetried: self.intake.letters_retried,
             SinkWritten: self.intake.written,
+            Stopping: self._stopping,
             Forgotten: self._forgotten,
         }
 
@@ -104,6 +108,8 @@ class Machine:
         desk = self.desk
         if fact.at > desk.now:
             desk.now = fact.at
+        if desk.commit.rows >= CUT:
+            self._cut_here()
         self._handlers[type(fact)](fact)
         lines = self.lines
         if self._suspects and lines.isolated is None:
@@ -117,19 +123,36 @@ class Machine:
         return commands
 
     def take(self) -> Commit | None:
-        """The commit that has gathered, if there is one; the shell writes it and then says ``Durable``."""
+        """The next commit to be written, if there is one; the shell writes it and then says ``Durable``."""
+        if not self._cut and not self._cut_here():
+            return None
+        commit = self._cut.popleft()
+        self._in_flight.append(commit)
+        return commit
+
+    def _cut_here(self) -> bool:
+        """Close the open commit: what comes now gathers in a new one."""
         commit = self.desk.commit
         if not commit:
-            return None
-        self._in_flight.append(commit)
+            return False
+        self._cut.append(commit)
         self.desk.commit = Commit(commit.number + 1)
-        return commit
+        return True
+
+    def take_is_empty(self) -> bool:
+        """Nothing has gathered."""
+        return not self._cut and not self.desk.commit
+
+    @property
+    def urgent(self) -> bool:
+        """Does anything wait for what has gathered?"""
+        return bool(self._cut or self.desk.commit.gated)
 
     @property
     def quiet(self) -> bool:
         """Nothing can go on by itself: no handler runs, nothing is loaded, queued, or about to be written."""
         lines = self.lines
-        return not (lines.running or lines.ready or lines.waking or lines.scanning or self.desk.commit or self._in_flight)
+        return not (lines.running or lines.ready or lines.waking or lines.scanning or self.desk.commit or self._cut or self._in_flight)
 
     def next_wake_up(self) -> int | None:
         """When the earliest timer or rest that this machine knows of is due, us."""
@@ -175,7 +198,7 @@ class Machine:
         self.desk.commit.put(RUNS, marked)
         self.desk.touch(row.agent, row.key)
         self.desk.say(Note("warning", f"run {run_id(row.partition, row.run)} was active in {DEATHS} unclean deaths: it is started alone"))
-        self.lines.look_at_isolated(row.run, self.desk.commit.number)
+        self.lines.look_at(row.run, self.desk.commit.number)
 
     def _durable(self, fact: Durable) -> None:
         desk = self.desk
@@ -192,6 +215,9 @@ class Machine:
                         desk.say(wanted)
                 else:
                     desk.say(command)
+
+    def _stopping(self, fact: Stopping) -> None:
+        self.desk.stopping = True
 
     def _forgotten(self, fact: Forgotten) -> None:
         for key in fact.keys:
@@ -234,8 +260,8 @@ class Machine:
             reason = f"run {lines.isolated} is a suspect and runs alone"
         elif lines.backlog > limits.backlog_bytes:
             reason = f"{lines.backlog:,} bytes of events wait behind held keys (limit {limits.backlog_bytes:,})"
-        elif desk.commit.rows > limits.commit_rows:
-            reason = f"{desk.commit.rows:,} rows wait for the store"
+        elif len(self._cut) * CUT > limits.commit_rows:
+            reason = f"{len(self._cut) * CUT:,} rows wait for the store"
         elif lines.running + len(lines.ready) >= limits.running:
             reason = f"{lines.running:,} runs are active (limit {limits.running:,})"
         if (reason is None) != (self._paused is None):

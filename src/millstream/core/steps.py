@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from millstream.core.mail import Mail
 
 LOST = {"type": "Lost", "message": "the process ended before the outcome was durable", "data": None}
+STOPPED = {"type": "Stopped", "message": "the engine was stopped before it was sent", "data": None}
 WITHDRAWN = {"type": "Cancelled", "message": "cancelled before it was sent", "data": None}
 
 
@@ -122,6 +123,8 @@ class Steps:
             self.mail.receive(run, call)
         elif call.kind == "ask":
             self.mail.ask(run, step, call)
+        elif self.desk.stopping:
+            run.open += 1  # it is asked for again, and begins, in the next life
         elif call.policy.effect is Effect.READ:
             self.perform(run, step)
         else:
@@ -172,7 +175,10 @@ class Steps:
         """A gated attempt may be sent now: is it still wanted?"""
         run = self.lifecycle.residents.get(command.run)
         step = None if run is None else run.steps.get(command.step)
-        if step is None or step.phase != Step.INTENT or step.attempts != command.attempt:
+        if run is None or step is None or step.phase != Step.INTENT or step.attempts != command.attempt:
+            return None
+        if self.desk.stopping:
+            self._attempted(run, step, Ended.NOT_SENT, Next.PERFORM, STOPPED)
             return None
         step.phase = Step.PERFORMING
         if step.attempts == 1:
@@ -275,16 +281,7 @@ class Steps:
 
     def _rest(self, run: Run, step: Step, following: Next, ended: Ended, error: dict[str, Any] | None) -> None:
         """Another attempt or a probe follows, not at once."""
-        self.lifecycle.record(
-            run,
-            r.ATTEMPTED,
-            step.id,
-            tool=step.call.name if step.call else None,
-            effect=step.policy.effect,
-            attempt=step.attempts,
-            note={"ended": ended.value, "next": following.value},
-            error=error,
-        )
+        self._attempted(run, step, ended, following, error)
         policy = step.policy
         if following is Next.PROBE:
             settle = policy.timeout if policy.settle is None else policy.settle
@@ -298,6 +295,18 @@ class Steps:
         else:
             self.lifecycle.watch(run, due)
 
+    def _attempted(self, run: Run, step: Step, ended: Ended, following: Next, error: dict[str, Any] | None) -> None:
+        self.lifecycle.record(
+            run,
+            r.ATTEMPTED,
+            step.id,
+            tool=step.call.name if step.call else None,
+            effect=step.policy.effect,
+            attempt=step.attempts,
+            note={"ended": ended.value, "next": following.value},
+            error=error,
+        )
+
     def _chance(self, run: Run, step: Step) -> float:
         """A number in [0, 1) of this attempt's own: the same in every replay of a simulation."""
         return int.from_bytes(blake2b(f"{run.id}/{step.id}/{step.attempts}".encode(), digest_size=4).digest()) / (1 << 32)
@@ -307,6 +316,8 @@ class Steps:
         assert step.due is not None
         following = step.due[1]
         step.due = None
+        if self.desk.stopping and following != "settle":
+            return  # the record says where to go on
         if following == Next.PERFORM.value:
             self._perform_again(run, step)
         elif following == Next.PROBE.value:
@@ -479,7 +490,10 @@ class Steps:
         elif kind == r.ATTEMPTED:
             note = r.json_decode(record.note or "{}")
             step.ambiguous = note["ended"] in ("ambiguous", "lost") or (step.ambiguous and note["ended"] != "not_done")
-            step.attempts = record.attempt + (1 if note["next"] == "perform" else 0)
+            again = note["next"] == Next.PERFORM.value
+            step.attempts = record.attempt + (1 if again and record.effect != Effect.AT_MOST_ONCE.value else 0)
+            # AT_MOST_ONCE: an attempt after this one would have an intent of its own; there is none (yet).
+            step.granted = again and record.effect == Effect.AT_MOST_ONCE.value
         elif kind == r.DOUBTED:
             step.phase, step.ambiguous, step.attempts = Step.DOUBT, True, record.attempt
             settle_at = r.json_decode(record.note or "{}").get("settle_at")

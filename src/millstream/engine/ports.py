@@ -58,6 +58,9 @@ class Store(Protocol):
     def wakes(self, until: int, limit: int) -> list[RunRow]:
         """Waiting and in-doubt runs whose ``wake`` is not later than ``until``, earliest first."""
 
+    def sleeping(self) -> bool:
+        """Is there a waiting run that waits for its ``wake`` alone (its ``awaits`` is null)?"""
+
     def mailed(self) -> list[int]:
         """Waiting runs that have mail addressed to them (``MailRow.run``)."""
 

@@ -41,7 +41,6 @@ overflow pages (states of 3 KB: 49 us a request against 31). Secondary indexes a
 from __future__ import annotations
 
 import array
-import contextlib
 import functools
 import itertools
 import os
@@ -56,6 +55,7 @@ from typing import Any, TypeVar
 import apsw
 import msgspec
 
+from millstream.core.facts import KeyLine, RunHistory
 from millstream.core.tables import (
     DOUBTS,
     EVENTS,
@@ -80,7 +80,6 @@ from millstream.core.tables import (
     StateRow,
     Table,
 )
-from millstream.engine.ports import KeyLine, RunHistory
 from millstream.errors import CommitFailed, CommitRefused, StoreError, StoreVersion
 
 SCHEMA = 1
@@ -88,6 +87,9 @@ SCHEMA = 1
 
 APPLICATION = 0x4D53_5452
 """``PRAGMA application_id`` of a Millstream store: "MSTR"."""
+
+SQLITE_LEAST = "3.51.3"
+"""Has carray, and not the WAL-reset bug (sqlite.org/wal.html#walresetbug)."""
 
 PAGE_BYTES = 4096  # 8 to 32 KB pages: up to twice the CPU a request, for 10 % less disk
 WAL_PAGES = 4000  # 16 MB between checkpoints, each of about 15 ms
@@ -97,13 +99,13 @@ BUSY_MS = 5000  # how long to wait for another process that writes to the file
 SIZES = (1, 4, 16, 64, 256)  # rows a statement
 PAGE_ROWS = 5000  # rows read at a time where a caller asked for all
 WAITING = "('waiting', 'in_doubt')"  # the statuses of a run that waits
-OPEN = "('waiting', 'in_doubt', 'failed', 'diverged')"  # of a run that somebody may look for, and that is not of the many
+OPEN = "status NOT IN ('done', 'cancelled')"  # said in a query, it lets the partial index of such runs be used
 
 INDEXES = {
     "runs_line": "runs(agent, key, turn) WHERE turn IS NOT NULL",
     "runs_turn": "runs(turn) WHERE turn IS NOT NULL",
     "runs_wake": "runs(wake) WHERE wake IS NOT NULL",
-    "runs_open": f"runs(status, agent, key) WHERE status IN {OPEN}",
+    "runs_open": f"runs(status, agent, key) WHERE {OPEN}",
     "records_run": "records(run)",
     "mail_key": "mail(agent, key)",
     "events_cause": "events(cause) WHERE cause IS NOT NULL",
@@ -147,6 +149,7 @@ def columns(table: Table) -> list[tuple[str, str, bool]]:
     return found
 
 
+@functools.cache
 def _names(table: Table, prefix: str = "") -> str:
     return ", ".join(f'{prefix}"{name}"' for name in table.row._fields)
 
@@ -183,7 +186,7 @@ def _views() -> dict[str, str]:
     times = ", ".join(map(_time_sql, ("created", "started", "finished", "wake")))
     runs = f'SELECT id, agent, "key", status, generation, {times}, awaits, error FROM runs'
     steps = (
-        f'SELECT runs.id, records.record, {_time_sql("records.at")}, records.kind, records.step, records.tool, records.effect, '
+        f"SELECT runs.id, records.record, {_time_sql('records.at')}, records.kind, records.step, records.tool, records.effect, "
         'records.attempt, records."key" AS idempotency_key, records.args, records.result, records.error, records.note '
         "FROM records JOIN runs ON runs.run = records.run"
     )
@@ -220,12 +223,13 @@ def _padded(rows: Sequence[Sequence[Any]], width: int) -> Iterator[tuple[int, in
         yield len(chunk), size, values
 
 
+@functools.cache
 def _selected(table: Table, prefix: str = "") -> str:
-    return f"SELECT {_names(table, prefix)} FROM {table.name}" if not prefix else f"SELECT {_names(table, prefix)}"
+    return f"SELECT {_names(table, prefix)}" + ("" if prefix else f" FROM {table.name}")
 
 
 _IN_NUMBERS = "IN (SELECT value FROM carray(?1))"
-_LINE = f"{_selected(RUNS)} WHERE agent = ? AND \"key\" = ? AND turn > ? AND turn IS NOT NULL ORDER BY turn LIMIT ?"
+_LINE = f'{_selected(RUNS)} WHERE agent = ? AND "key" = ? AND turn > ? AND turn IS NOT NULL ORDER BY turn LIMIT ?'
 _STATE = f'{_selected(STATES)} WHERE agent = ? AND "key" = ?'
 _EVENT_COLUMNS = len(EVENTS.row._fields)
 
@@ -238,7 +242,8 @@ def _states_sql(size: int) -> str:
 @functools.cache
 def _lines_sql(size: int) -> str:
     """The heads of many lines: for each key the first runs by turn, in any order."""
-    head = 'SELECT x.run FROM runs x WHERE x.agent = k.column1 AND x."key" = k.column2 AND x.turn IS NOT NULL ORDER BY x.turn LIMIT ?'
+    line = 'x.agent = k.column1 AND x."key" = k.column2 AND x.turn IS NOT NULL'
+    head = f"SELECT x.run FROM runs x WHERE {line} ORDER BY x.turn LIMIT ?"
     return f"{_selected(RUNS, 'r.')} FROM ({_values(2, size)}) k CROSS JOIN runs r ON r.run IN ({head})"
 
 
@@ -284,6 +289,9 @@ class SqliteStore:
         self._flushed = 0  # pages written to the WAL up to the last complete checkpoint
         self._writer: apsw.Connection | None = None
         self._reader: apsw.Connection | None = None
+        if _version(apsw.sqlite_lib_version()) < _version(SQLITE_LEAST):
+            found = f"apsw was built with SQLite {apsw.sqlite_lib_version()}"
+            raise StoreError(f"{found}, and {SQLITE_LEAST} is needed (older ones can damage a WAL); install apsw from PyPI")
         try:
             if read_only:
                 self._reader = self._connect(apsw.SQLITE_OPEN_READONLY)
@@ -309,14 +317,16 @@ class SqliteStore:
         return connection
 
     def _prepare(self, writer: apsw.Connection, app: str | None, partitions: int | None) -> None:
+        # EXTRA, until the WAL is on: a rollback journal's deletion is durable too, so that it cannot come back and undo us.
+        writer.execute("PRAGMA synchronous = EXTRA")
         if not writer.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall() and not writer.pragma("application_id"):
             self._create(writer, app, partitions)
         self._check(writer, app, partitions)
         mode = writer.pragma("journal_mode", "wal")
         if mode != "wal":
-            raise StoreError(f"{self.path}: this file system cannot hold a SQLite WAL (journal mode stays {mode}); use a local disk")
+            raise StoreError(f"{self.path}: journal mode stays {mode}, the file system cannot hold a SQLite WAL; use a local disk")
         writer.execute(f"PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
-        have = dict(writer.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'view'").fetchall())
+        have = _pairs(writer, "SELECT name, sql FROM sqlite_schema WHERE type = 'view'")
         for name, sql in _views().items():
             if have.get(name) != sql:
                 writer.execute(f"BEGIN IMMEDIATE; DROP VIEW IF EXISTS {name}; {sql}; COMMIT")
@@ -332,7 +342,7 @@ class SqliteStore:
             "partitions": partitions,
             "created": time.time_ns() // 1000,
         }
-        writer.execute(f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA synchronous = FULL")
+        writer.execute(f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL")
         writer.execute("BEGIN IMMEDIATE")
         for sql in schema().values():
             writer.execute(sql)
@@ -346,16 +356,16 @@ class SqliteStore:
             raise StoreError(f"{self.path}: a SQLite file, but not a Millstream store; name another data folder")
         version = connection.pragma("user_version")
         if version != SCHEMA:
-            what = "install the version that wrote it or a later one" if version > SCHEMA else "open it with the version that wrote it"
+            what = "install that version or a later one" if version > SCHEMA else "open it with the version that wrote it"
             raise StoreVersion(f"{self.path}: the store has schema {version}, this Millstream knows schema {SCHEMA}; {what}")
-        have = dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND type <> 'view'").fetchall())
+        have = _pairs(connection, "SELECT name, sql FROM sqlite_schema WHERE type <> 'view'")
         for name, sql in schema().items():
             if have.get(name) != sql:
                 raise StoreVersion(
-                    f"{self.path}: {name} is not as in schema {SCHEMA} of this Millstream; found {have.get(name)!r}, expected {sql!r}; "
-                    "it was written by a development version or changed by hand: restore a backup or use another data folder"
+                    f"{self.path}: {name} is not as in schema {SCHEMA} of this Millstream: found {have.get(name)!r}, "
+                    f"expected {sql!r}; a development version wrote it, or a hand: restore a backup or use another data folder"
                 )
-        meta = dict(connection.execute(f"SELECT name, value FROM {META.name} WHERE name IN ('app', 'partitions')").fetchall())
+        meta = _pairs(connection, f"SELECT name, value FROM {META.name}")
         for name, given in (("app", app), ("partitions", partitions)):
             found = msgspec.json.decode(meta[name])
             if given is not None and found != given:
@@ -367,7 +377,7 @@ class SqliteStore:
     def _unopened(self, error: apsw.Error) -> StoreError:
         match error:
             case apsw.NotADBError():
-                what = "it is not a SQLite file (or encrypted, or its beginning was overwritten); restore a backup or use another data folder"
+                what = "it is not a SQLite file, or its beginning was overwritten; restore a backup or use another data folder"
             case apsw.CorruptError():
                 what = "the file is damaged; restore a backup"
             case apsw.CantOpenError() if not Path(self.path).exists():
@@ -413,11 +423,11 @@ class SqliteStore:
                 self._put(writer, "upsert", table, rows)
                 if len(rows) < len(puts):
                     self._delete(writer, table, [key for key, row in puts.items() if row is None])
-        except BaseException as error:
+        except Exception as error:
             raise self._before_commit(writer, error, f"commit {commit.number}, {place}") from error
         try:
             writer.execute("COMMIT")
-        except BaseException as error:
+        except Exception as error:
             raise self._at_commit(writer, error, f"commit {commit.number}") from error
 
     def _put(self, writer: apsw.Connection, verb: str, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -430,23 +440,21 @@ class SqliteStore:
         for _, size, values in _padded(keys, table.key):
             writer.execute(_write_sql("delete", table, size), values)
 
-    def _before_commit(self, writer: apsw.Connection, error: BaseException, where: str) -> BaseException:
+    def _before_commit(self, writer: apsw.Connection, error: Exception, where: str) -> StoreError:
         if not _rolled_back(writer):
             return self._fail(f"{where}: {_said(error)}, and the rollback failed too")
         if isinstance(error, _REFUSALS + _NO_MEMORY):
             return self._refused(error, where)
         if isinstance(error, _FAULTS):
             return self._fail(f"{where}: {_said(error)}")
-        if isinstance(error, Exception):
-            return StoreError(f"{self.path}: {where}: {_said(error)}; nothing of the commit was written, and it can never be: a bug")
-        return error
+        return StoreError(f"{self.path}: {where}: {_said(error)}; nothing of it was written, and it can never be: a bug")
 
-    def _at_commit(self, writer: apsw.Connection, error: BaseException, where: str) -> BaseException:
+    def _at_commit(self, writer: apsw.Connection, error: Exception, where: str) -> StoreError:
         if isinstance(error, _REFUSALS) and _rolled_back(writer):
             return self._refused(error, where)
         return self._fail(f"{where}: {_said(error)}")
 
-    def _refused(self, error: BaseException, where: str) -> CommitRefused:
+    def _refused(self, error: Exception, where: str) -> CommitRefused:
         match error:
             case apsw.FullError():
                 what = f"free some space ({_free(self.path)}, quotas aside)"
@@ -454,7 +462,8 @@ class SqliteStore:
                 what = f"another process has been writing to it for {BUSY_MS / 1000:g} s; end it"
             case _:
                 what = "memory is exhausted"
-        return CommitRefused(f"{self.path}: {where}: {_said(error)}; nothing of it was written; {what}, and the same commit may be tried again")
+        said = f"{_said(error)}; nothing of it was written; {what}, and the same commit may be tried again"
+        return CommitRefused(f"{self.path}: {where}: {said}")
 
     def _fail(self, what: str) -> CommitFailed:
         self._failed = (
@@ -498,8 +507,10 @@ class SqliteStore:
     def _close_connections(self) -> None:
         for connection in (self._reader, self._writer):
             if connection is not None:
-                with contextlib.suppress(apsw.Error):
+                try:
                     connection.close(force=True)
+                except apsw.Error:
+                    pass  # what is durable is durable, and the next process recovers the rest
         self._reader = self._writer = None
 
     def size(self) -> int:
@@ -559,7 +570,9 @@ class SqliteStore:
 
     def scan_lines(self, after: int, limit: int) -> list[RunRow]:
         """Runs in line of all keys by turn, behind turn ``after``."""
-        return self._made(RunRow._make, f"{_selected(RUNS)} WHERE turn > ? AND turn IS NOT NULL ORDER BY turn LIMIT ?", (after, limit))
+        return self._made(
+            RunRow._make, f"{_selected(RUNS)} WHERE turn > ? AND turn IS NOT NULL ORDER BY turn LIMIT ?", (after, limit)
+        )
 
     def histories(self, runs: Sequence[int]) -> list[RunHistory]:
         """Of those of these runs that exist, in the order given.
@@ -572,12 +585,13 @@ class SqliteStore:
         mail: dict[int, list[MailRow]] = {run: [] for run in runs}
         with self._snapshot:
             both = self._rows(
-                f"{_selected(EVENTS, 'e.')}, {_names(RUNS, 'r.')} FROM runs r LEFT JOIN events e ON e.event = r.event WHERE r.run {_IN_NUMBERS}",
+                f"{_selected(EVENTS, 'e.')}, {_names(RUNS, 'r.')} FROM runs r LEFT JOIN events e ON e.event = r.event "
+                f"WHERE r.run {_IN_NUMBERS}",
                 numbers,
             )
             journal = self._made(RecordRow._make, f"{_selected(RECORDS)} WHERE run {_IN_NUMBERS} ORDER BY run, record", numbers)
             letters = self._rows(
-                f"{_selected(MAIL, 'm.')}, r.run FROM runs r CROSS JOIN mail m ON m.agent = r.agent AND m.\"key\" = r.\"key\" "
+                f'{_selected(MAIL, "m.")}, r.run FROM runs r CROSS JOIN mail m ON m.agent = r.agent AND m."key" = r."key" '
                 f"WHERE r.run {_IN_NUMBERS} AND (m.run IS NULL OR m.run = r.run) ORDER BY m.mail",
                 numbers,
             )
@@ -589,7 +603,9 @@ class SqliteStore:
         for row in both:
             run_row = RunRow._make(row[_EVENT_COLUMNS:])
             if row[0] is None:
-                raise StoreError(f"{self.path}: event {run_row.event} of run {run_row.run} is missing; the file was changed: restore a backup")
+                raise StoreError(
+                    f"{self.path}: event {run_row.event} of run {run_row.run} is missing; the file was changed: restore a backup"
+                )
             number = run_row.run
             found[number] = RunHistory(run_row, EventRow._make(row[:_EVENT_COLUMNS]), records[number], mail[number])
         return [found[number] for number in runs if number in found]
@@ -603,7 +619,7 @@ class SqliteStore:
         """The runs of (agent, key) whose status is waiting or in_doubt, oldest first, in line or not."""
         return self._made(
             RunRow._make,
-            f'{_selected(RUNS)} WHERE status IN {OPEN} AND status IN {WAITING} AND agent = ? AND "key" = ? ORDER BY run',
+            f'{_selected(RUNS)} WHERE {OPEN} AND status IN {WAITING} AND agent = ? AND "key" = ? ORDER BY run',
             (agent, key),
         )
 
@@ -619,16 +635,29 @@ class SqliteStore:
             (until, limit),
         )
 
+    def sleeping(self) -> bool:
+        """Is there a waiting run that waits for its ``wake`` alone?"""
+        sql = "SELECT 1 FROM runs WHERE wake IS NOT NULL AND awaits IS NULL AND +status = 'waiting' LIMIT 1"
+        return bool(self._rows(sql))
+
+    def agents(self) -> list[str]:
+        """Names of the agents that have runs."""
+        return [name for (name,) in self._rows("SELECT DISTINCT agent FROM runs ORDER BY agent")]
+
     def mailed(self) -> list[int]:
-        """Waiting and in-doubt runs that have mail addressed to them."""
-        sql = f"SELECT run FROM runs WHERE run IN (SELECT run FROM mail WHERE run IS NOT NULL) AND +status IN {WAITING} ORDER BY run"
+        """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key)."""
+        sql = (
+            "SELECT run FROM runs WHERE run IN (SELECT run FROM mail WHERE run IS NOT NULL "
+            'UNION SELECT r.run FROM mail m JOIN runs r ON r.agent = m.agent AND r."key" = m."key" '
+            f"WHERE m.run IS NULL AND r.{OPEN} AND r.status IN {WAITING}) AND +status IN {WAITING} ORDER BY run"
+        )
         return [run for (run,) in self._rows(sql)]
 
     def askers(self) -> list[RunRow]:
         """Waiting and in-doubt runs in line that wait for an ``ask``: their ``awaits`` has an item of that kind."""
         return self._made(
             RunRow._make,
-            f"{_selected(RUNS)} WHERE status IN {OPEN} AND status IN {WAITING} AND turn IS NOT NULL AND instr(awaits, '\"ask\"') > 0 "
+            f"{_selected(RUNS)} WHERE {OPEN} AND status IN {WAITING} AND turn IS NOT NULL AND instr(awaits, '\"ask\"') > 0 "
             "AND EXISTS (SELECT 1 FROM json_each(awaits) WHERE value ->> 1 = 'ask') ORDER BY run",
         )
 
@@ -647,7 +676,7 @@ class SqliteStore:
         """Bytes of the payloads of events whose runs are queued."""
         sql = (
             "SELECT coalesce(sum(octet_length(e.payload)), 0) FROM runs r CROSS JOIN events e ON e.event = r.event "
-            "WHERE r.turn IS NOT NULL AND r.status = 'queued'"
+            "WHERE r.status = 'queued' AND r.status NOT IN ('done', 'cancelled')"
         )
         return int(self._rows(sql)[0][0])
 
@@ -689,10 +718,8 @@ class SqliteStore:
         """Runs, newest first; read in pages, so that a slow caller does not keep the WAL from being checkpointed."""
         chosen = {name: value for name, value in (("status", status), ("agent", agent), ('"key"', key)) if value is not None}
         where = "".join(f" AND {name} = ?" for name in chosen)
-        if status in ("waiting", "in_doubt", "failed", "diverged"):
-            where += f" AND status IN {OPEN}"  # lets the index be used
-        elif status in ("queued", "running"):
-            where += " AND turn IS NOT NULL"  # they are in line
+        if status is not None and status not in ("done", "cancelled"):
+            where += f" AND {OPEN}"
         sql = f"{_selected(RUNS)} WHERE run < ?{where} ORDER BY run DESC LIMIT ?"
         bound, left = (1 << 63) - 1, limit
         while left is None or left > 0:
@@ -734,6 +761,11 @@ class _Snapshot:
         self._rows("COMMIT")
 
 
+def _pairs(connection: apsw.Connection, sql: str) -> dict[Any, Any]:
+    pairs: list[Any] = connection.execute(sql).fetchall()
+    return dict(pairs)
+
+
 def _turn(run: RunRow) -> int:
     assert run.turn is not None
     return run.turn
@@ -748,8 +780,14 @@ def _rolled_back(writer: apsw.Connection) -> bool:
         return False
 
 
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
+
+
 def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    code = apsw.mapping_extended_result_codes.get(getattr(error, "extendedresult", 0))
+    what = f"{type(error).__name__} ({code})" if code else type(error).__name__
+    return f"{what}: {error}" if str(error) else what
 
 
 def _free(path: str) -> str:

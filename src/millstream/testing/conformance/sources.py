@@ -137,6 +137,16 @@ class SourceSuite:
         assert seen == items
         assert cancelled, "no read was cancelled while it waited"
 
+    def test_a_connector_that_was_closed_can_be_opened_again(self, tmp_path: Path) -> None:
+        items = self.items()
+        source = self.source(tmp_path, items)()
+        if not source.redelivers:
+            pytest.skip("a source that does not redeliver")
+        for _ in range(2):
+            first = _run(_all(source, None, len(items), 3))
+            assert first.data == items
+        assert _run(_all(source, _recorded(first.reads[0].position), len(items) - 3, 3)).data == items[len(first.reads[0].data) :]
+
     def test_a_source_can_be_closed_at_any_time(self, tmp_path: Path) -> None:
         make = self.source(tmp_path, self.items())
 
@@ -210,10 +220,14 @@ async def _cancelling(source: SourceConnector, count: int) -> tuple[list[bytes],
                         await asyncio.sleep(0)
                     task.cancel()
                 try:
-                    data += (await task).data
-                    break
+                    lines = await task
                 except asyncio.CancelledError:
                     cancelled += 1
+                    continue
+                data += lines.data
+                if lines.ended:
+                    return data, cancelled
+                break
     finally:
         await source.close()
     return data, cancelled

@@ -1,0 +1,473 @@
+"""The engine: one event loop around the core. It decides when, never what.
+
+    sources ─► feed(fact) ─► machine.handle ─► commands ─► runs | performer | loader | sinks
+                  ▲                                            │
+                  └──────────── facts ◄─────────────────────────┘          machine.take ─► committer ─► Durable
+
+Everything happens on the loop's thread but the writing of commits, the appending to sinks, and tools that are plain functions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from millstream.core.commands import (
+    Answer,
+    CancelAttempt,
+    Deliver,
+    LoadLine,
+    LoadLines,
+    LoadMail,
+    LoadRuns,
+    LoadWaiting,
+    LoadWakes,
+    Note,
+    Output,
+    Pause,
+    Perform,
+    Probe,
+    PutAway,
+    ScanLines,
+    Start,
+    WakeAt,
+)
+from millstream.core.desk import Limits
+from millstream.core.facts import AttemptEnded, Due, Durable, Fact, Forgotten, Opened, SinkWritten, Stopping
+from millstream.core.graph import Graph
+from millstream.core.machine import Machine
+from millstream.core.runs import dump, json_decode
+from millstream.core.tables import META, Commit, MetaRow
+from millstream.engine.clock import Clock
+from millstream.engine.committer import Committer
+from millstream.engine.loader import Loader
+from millstream.engine.outcomes import Outcome
+from millstream.engine.performer import Performer
+from millstream.engine.ports import SinkConnector, SourceConnector, Store
+from millstream.engine.runs import Runs
+from millstream.engine.sinks import SinkWriter
+from millstream.engine.sources import Pump
+from millstream.errors import MillstreamError
+
+LINGER_S = 0.005  # a commit that nothing waits for gathers so long
+FORGET_S = 60.0  # how often ids whose dedupe time is over are looked for
+FORGET_ROWS = 5_000
+HEARTBEAT_S = 0.5  # the clock is looked at at least so often
+
+
+class Stats(msgspec.Struct):
+    """What a progress line shows; all since the engine started."""
+
+    accepted: int = 0
+    done: int = 0
+    failed: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    outputs: int = 0
+    active: int = 0
+    waiting: int = 0
+    commits: int = 0
+    commit_seconds: float = 0.0
+    paused: str | None = None
+
+
+class Engine:
+    """See the module. ``open``, ``start``, then ``run`` until idle or stopped, then ``close``.
+
+    Args:
+        sources, sinks: the opened form of the graph's connectors; those that are left out are not touched.
+        resources: what the app's lifespan yielded.
+        log: told (level, text) of what an operator should see.
+        visiting: only pass something on to the runs (a signal, a settlement) and go: no handler is started, and whether the
+            last engine died is left for the next one to find.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        store: Store,
+        clock: Clock,
+        *,
+        sources: dict[str, SourceConnector],
+        sinks: dict[str, SinkConnector],
+        resources: Any = None,
+        limits: Limits | None = None,
+        log: Callable[[str, str], None] = lambda level, text: None,
+        visiting: bool = False,
+    ) -> None:
+        self.graph = graph
+        self.store = store
+        self.clock = clock
+        self.machine = Machine(graph, Limits(running=0) if visiting else limits)
+        self.loop = asyncio.get_running_loop()
+        self._connectors = sources
+        self._resources = resources
+        self._log = log
+        self._visiting = visiting
+        self.committer = Committer(store, self.loop, self._committed, self._refused, self._fatal)
+        self.loader = Loader(store, self.feed, clock.now)
+        self.performer = Performer(self._attempt_ended, resources, self.loop)
+        self.runs: Runs
+        self.writers = {
+            name: SinkWriter(
+                graph.sinks[name], connector, store, self.loop, written=self._sink_written, stuck=self._sink_stuck, failed=self._fatal
+            )
+            for name, connector in sinks.items()
+        }
+        self.pumps: dict[str, Pump] = {}
+        self.stats = Stats()
+        self._gate = asyncio.Event()  # sources may be read
+        self._reasons: dict[str, str] = {}  # why not
+        self._tasks: list[asyncio.Task[None]] = []
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._tokens = 0
+        self._facts: list[Fact] = []
+        self._feeding = False
+        self._kick_at: asyncio.Handle | None = None
+        self._wake: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()  # something happened: look again whether all is idle
+        self._ended: asyncio.Future[None] = self.loop.create_future()  # fails when the engine cannot go on
+        self._stopped = False
+        load = self.loader.load
+        self._dispatch: dict[type[Any], Callable[[Any], None]] = {
+            Start: self._start,
+            Deliver: self._deliver,
+            PutAway: lambda command: self.runs.put_away(command.run),
+            Perform: self._perform,
+            Probe: self._probe,
+            CancelAttempt: lambda command: self.performer.cancel(command.run, command.step),
+            Output: lambda command: self.writers[command.sink].push(command.row, command.text),
+            WakeAt: self._wake_at,
+            Answer: self._answer,
+            Pause: self._pause,
+            Note: lambda command: self._log(command.level, command.text),
+            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes), load),
+        }
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Recover from the store and take hold of the sinks; nothing is read yet. Blocking.
+
+        Raises:
+            ClockJumped, SinkError, StoreError.
+        """
+        meta = self.store.meta()
+        now = self.clock.start(int(meta.get("time", "0")))
+        epoch = int(meta.get("epoch", "0")) + 1
+        unclean = epoch > 1 and meta.get("clean") != "1"
+        sinks = {row.sink: row for row in self.store.sinks()}
+        last = {name: self.store.last_output(name) for name in self.graph.sinks}
+        begun = Commit(0)
+        for name, value in (("epoch", str(epoch)), ("time", str(now))):
+            begun.put(META, MetaRow(name, value))
+        if not self._visiting:
+            begun.put(META, MetaRow("clean", "0"))
+        self.store.write(begun)
+        for name, writer in self.writers.items():
+            row = sinks.get(name)
+            position = None if row is None or row.position is None else json_decode(row.position)
+            writer.open(0 if row is None else row.row, position, last[name])
+        running = self.store.runs(status="running") if unclean else ()
+        opened = Opened(
+            now,
+            meta["store_id"],
+            epoch,
+            unclean,
+            self.store.backlog_bytes(),
+            self.store.sources(),
+            list(sinks.values()),
+            last,
+            self.store.askers(),
+            self.store.mailed(),
+            [row for row in running if row.resumes >= 2 and not self._visiting],
+            [] if self._visiting else list(self.store.runs(status="diverged")),
+        )
+        self.machine.desk.open(meta["store_id"], epoch)
+        self.runs = Runs(self.graph, self.machine.desk.keys, self._resources)
+        self.feed(opened)
+
+    def start(self) -> None:
+        """Begin to read the sources."""
+        known = {row.source: row for row in self.store.sources()}
+        for name, connector in self._connectors.items():
+            row = known.get(name)
+            position = None if row is None or row.position is None else json_decode(row.position)
+            self.pumps[name] = Pump(
+                self.graph.sources[name],
+                connector,
+                position,
+                now=self.clock.now,
+                feed=self.feed,
+                seen=self.store.seen,
+                gate=self._gate,
+            )
+            self._tasks.append(self.loop.create_task(self._pump(self.pumps[name])))
+        self._tasks.append(self.loop.create_task(self._tick()))
+        self._open_gate()
+
+    async def run(self, *, until_idle: bool = False) -> None:
+        """Go on until stopped, or until nothing can go on by itself.
+
+        Raises:
+            Whatever the engine cannot go on with: StoreError, SourceError, SinkError, ClockJumped.
+        """
+        while not self._ended.done():
+            if until_idle and await self._is_idle():
+                return
+            self._changed.clear()
+            await self._changed.wait()
+        self._ended.result()
+
+    async def _is_idle(self) -> bool:
+        """Sources are consumed, sinks synced, and only receives, asks and doubts (or nothing) are left to wait for."""
+        if not all(pump.ended for pump in self.pumps.values()) or not self._looks_idle():
+            return False
+        await asyncio.sleep(0)  # what is about to be called back is called back
+        return self._looks_idle() and not self._sleeps()
+
+    def _looks_idle(self) -> bool:
+        return (
+            self.machine.quiet
+            and not self.loader.pending
+            and not self.committer.busy
+            and not self.performer.running
+            and all(writer.idle for writer in self.writers.values())
+        )
+
+    def _sleeps(self) -> bool:
+        """Does a run sleep, and nothing else? That is waited for."""
+        return self.store.sleeping()
+
+    def stop(self) -> None:
+        """End ``run``."""
+        if not self._ended.done():
+            self._ended.set_result(None)
+        self._changed.set()
+
+    async def close(self, grace: float = 25.0) -> None:
+        """Stop reading, start no new effect, give steps in flight ``grace`` seconds, commit, and let go of everything.
+
+        Raises:
+            What ``run`` raised, if a commit or a sink failed meanwhile.
+        """
+        self._stopped = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        broken = self._ended.done() and self._ended.exception() is not None
+        if not broken:
+            self.feed(Stopping(self.clock.now()))
+            await self.performer.drain(grace)
+            await self._flush()
+            broken = self._ended.done() and self._ended.exception() is not None
+        if self._wake is not None:
+            self._wake.cancel()
+        if hasattr(self, "runs"):
+            self.runs.close()
+        for writer in self.writers.values():
+            writer.close()
+        await asyncio.sleep(0)  # the writers' last words
+        if not broken:
+            await self._flush()
+            self.committer.close()
+            end = Commit(0)
+            if not self._visiting:
+                end.put(META, MetaRow("clean", "1"))
+            end.put(META, MetaRow("time", str(self.machine.desk.now)))
+            self.store.write(end)
+        else:
+            self.committer.close(abandon=True)
+
+    async def _flush(self) -> None:
+        """Until all that has gathered is durable (or cannot be)."""
+        while not self._ended.done() or self._ended.exception() is None:
+            self._kick(now=True)
+            if not self.committer.busy and self.machine.take_is_empty():
+                return
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _fatal(self, error: BaseException) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(error)
+        elif self._ended.exception() is None:
+            self._log("error", str(error))
+        self._changed.set()
+
+    # --- facts and commands ---------------------------------------------------------------------------------------
+
+    def feed(self, fact: Fact) -> None:
+        """Tell the core, and do what it says. Facts that arise meanwhile are told in turn."""
+        self._facts.append(fact)
+        if self._feeding:
+            return
+        self._feeding = True
+        facts, handle, dispatch = self._facts, self.machine.handle, self._dispatch
+        place = 0
+        try:
+            while place < len(facts):
+                fact = facts[place]
+                place += 1
+                for command in handle(fact):
+                    dispatch[type(command)](command)
+        except BaseException as error:
+            self._fatal(error)
+            raise
+        finally:
+            facts.clear()
+            self._feeding = False
+        self._kick()
+        self._changed.set()
+
+    def _start(self, command: Start) -> None:
+        self._facts.append(self.runs.start(command))
+
+    def _deliver(self, command: Deliver) -> None:
+        advanced = self.runs.deliver(command)
+        if advanced is not None:
+            self._facts.append(advanced)
+
+    def _perform(self, command: Perform) -> None:
+        self.performer.perform(command.run, command.id, command.step, command.attempt, command.key, command.body)
+
+    def _probe(self, command: Probe) -> None:
+        self.performer.probe(command.run, command.id, command.step, command.attempt, command.key, command.body)
+
+    def _attempt_ended(self, run: int, step: str, attempt: int, outcome: Outcome) -> None:
+        self.feed(
+            AttemptEnded(self.clock.now(), run, step, attempt, outcome.ended, outcome.result, outcome.error, outcome.retryable)
+        )
+
+    def _sink_written(self, sink: str, row: int, position: Any) -> None:
+        self.feed(SinkWritten(self.clock.now(), sink, row, None if position is None else dump(position)))
+
+    # --- commits --------------------------------------------------------------------------------------------------
+
+    def _kick(self, now: bool = False) -> None:
+        """Begin the next commit if none is under way: at once if something waits for it, else a little later."""
+        if self.committer.busy or self._kick_at is not None and not now:
+            return
+        if now or self.machine.urgent:
+            self._commit()
+        elif self.machine.desk.commit:
+            self._kick_at = self.loop.call_later(LINGER_S, self._commit)
+
+    def _commit(self) -> None:
+        if self._kick_at is not None:
+            self._kick_at.cancel()
+            self._kick_at = None
+        if self.committer.busy:
+            return
+        commit = self.machine.take()
+        if commit is not None:
+            if commit.rows:
+                commit.put(META, MetaRow("time", str(self.machine.desk.now)))
+            self.committer.write(commit)
+
+    def _committed(self, commit: Commit, took: float) -> None:
+        self.stats.commits += 1
+        self.stats.commit_seconds += (took - self.stats.commit_seconds) * 0.1
+        self.loader.durable(commit.number)
+        self.feed(Durable(self._time(), commit.number))
+
+    def _refused(self, reason: str | None) -> None:
+        """The store cannot take a commit now: sources wait, the same commit is tried again."""
+        self._because("store", reason)
+
+    # --- flow -----------------------------------------------------------------------------------------------------
+
+    def _pause(self, command: Pause) -> None:
+        self._because("core", command.reason)
+
+    def _sink_stuck(self, sink: str, reason: str | None) -> None:
+        self._because(f"sink {sink}", reason)
+
+    def _because(self, who: str, reason: str | None) -> None:
+        before = self._reasons.get(who)
+        if reason is None:
+            self._reasons.pop(who, None)
+        else:
+            self._reasons[who] = reason
+        self.stats.paused = "; ".join(self._reasons.values()) or None
+        if who != "core" and (before is None) != (reason is None):
+            self._log("warning", f"{who}: goes on" if reason is None else f"{who}: {reason}; sources wait, it is tried again")
+        self._open_gate()
+
+    def _open_gate(self) -> None:
+        if self._reasons or self._stopped:
+            self._gate.clear()
+        else:
+            self._gate.set()
+
+    async def _pump(self, pump: Pump) -> None:
+        try:
+            await pump.run()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._fatal(error)
+        self._changed.set()
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def _time(self) -> int:
+        try:
+            return self.clock.now()
+        except MillstreamError as error:
+            self._fatal(error)
+            return self.machine.desk.now
+
+    def _wake_at(self, command: WakeAt) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = self.loop.call_later(self.clock.seconds_until(command.at), self._due)
+
+    def _due(self) -> None:
+        self._wake = None
+        if not self._ended.done():
+            self.feed(Due(self._time()))
+
+    async def _tick(self) -> None:
+        """Look at the clock, so that a leap is seen before a timer is; forget ids whose time is over."""
+        passed = FORGET_S
+        while True:
+            self._time()
+            if passed >= FORGET_S:
+                passed = 0.0
+                self._forget()
+            await asyncio.sleep(HEARTBEAT_S)
+            passed += HEARTBEAT_S
+
+    def _forget(self) -> None:
+        dedupe = max((spec.dedupe for spec in self.graph.sources.values() if spec.id is not None), default=7 * 24 * 3_600_000_000)
+        keys = self.store.forget_seen(self.machine.desk.now - dedupe, FORGET_ROWS)
+        if keys:
+            self.feed(Forgotten(self._time(), keys))
+
+    # --- being asked ----------------------------------------------------------------------------------------------
+
+    def token(self) -> tuple[int, asyncio.Future[Any]]:
+        """A token for a fact that wants an answer, and the future that will have it."""
+        self._tokens += 1
+        future: asyncio.Future[Any] = self.loop.create_future()
+        self._answers[self._tokens] = future
+        return self._tokens, future
+
+    def _answer(self, command: Answer) -> None:
+        future = self._answers.pop(command.token, None)
+        if future is not None and not future.done():
+            future.set_result((command.error, command.value))
+
+    def snapshot(self) -> Stats:
+        """The figures of now."""
+        counts = self.machine.desk.counts
+        stats = self.stats
+        for name in ("accepted", "done", "failed", "duplicates", "rejected", "outputs"):
+            setattr(stats, name, counts[name])
+        stats.active = self.machine.lines.running
+        stats.waiting = len(self.machine.lifecycle.idle)
+        return stats

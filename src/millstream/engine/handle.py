@@ -1,0 +1,319 @@
+"""The engine's face of one run, as the agents layer sees it: what a handler can ask for, and the loop that it lives on.
+
+A step's identity is taken when it is called; it begins when it is first awaited. What the handler asks for is gathered here and
+goes to the core when nothing in the run is ready any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from millstream.core.effects import Effect, Policy
+from millstream.core.facts import Emitted, StepCall
+from millstream.core.graph import AgentSpec, Graph, ToolSpec
+from millstream.core.identity import KeyMaker
+from millstream.core.intake import key_text
+from millstream.core.tables import EventRow
+from millstream.engine.outcomes import rebuild
+from millstream.engine.performer import Call
+from millstream.engine.runloop import RunLoop, shell_safe
+from millstream.errors import AskFailed, Deadlock, NotFound, RunPutAway, ToolFailed
+
+Outcome = tuple[str | None, dict[str, Any] | None]
+Mail = tuple[str, str | None, int, str]
+
+NO_POLICY = Policy(effect=Effect.READ)
+
+
+class HandledLoop(RunLoop):
+    """The loop of a run, and the way from inside it to its handle."""
+
+    __slots__ = ("handle",)
+
+    def __init__(self, run: int, at: int) -> None:
+        super().__init__(run, at)
+        self.handle: Handle | None = None
+
+
+class EventInfo(msgspec.Struct, frozen=True, gc=False):
+    """The event that a run handles. Times are aware, UTC."""
+
+    id: str
+    time: datetime
+    arrival: datetime
+    payload: str  # JSON
+
+
+def _utc(us: int) -> datetime:
+    return datetime.fromtimestamp(us / 1e6, UTC)
+
+
+class Handle:
+    """See the module."""
+
+    __slots__ = (
+        "run_id",
+        "agent",
+        "key",
+        "resources",
+        "loop",
+        "state_text",
+        "state_version",
+        "dump_state",
+        "calls",
+        "cancels",
+        "emitted",
+        "waiting",
+        "delivered",
+        "root",
+        "ending",
+        "was_cancelled",
+        "_event",
+        "_graph",
+        "_keys",
+        "_generation",
+    )
+
+    def __init__(
+        self,
+        run_id: str,
+        agent: str,
+        key: str,
+        event: EventRow,
+        state: str | None,
+        generation: int,
+        loop: HandledLoop,
+        graph: Graph,
+        keys: KeyMaker,
+        resources: Any,
+    ) -> None:
+        self.run_id = run_id
+        self.agent = agent
+        self.key = key
+        self.resources = resources
+        self.loop = loop
+        self.state_text = state
+        self.state_version = 0  # grows when the state is replaced under the handler (waiting="release")
+        self.dump_state: Callable[[], str | None] | None = None
+        self.calls: list[StepCall] = []
+        self.cancels: list[str] = []
+        self.emitted: list[Emitted] = []
+        self.waiting: dict[str, asyncio.Future[Any]] = {}
+        self.delivered = 0
+        self.root: asyncio.Task[Any] | None = None
+        self.ending = False
+        self.was_cancelled = False
+        self._event = event
+        self._graph = graph
+        self._keys = keys
+        self._generation = generation
+
+    @property
+    def event(self) -> EventInfo:
+        row = self._event
+        return EventInfo(row.id, _utc(row.time), _utc(row.arrival), row.payload or "null")
+
+    # --- steps ----------------------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        spec: ToolSpec,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        arguments: str,
+        key: str | None,
+        policy: Policy | None,
+    ) -> Coroutine[Any, Any, str]:
+        """A tool's step; the coroutine gives the result's JSON text.
+
+        Raises (when awaited):
+            ToolFailed, or an error that the tool declares.
+        """
+        step = self._identity(name)
+        asked = StepCall(step, "tool", spec.name, arguments, policy or spec.policy, key, None, Call(spec, args, kwargs))
+        if asked.policy.effect is Effect.READ:
+            return self._read(asked, spec)
+        return self._effect(asked, spec)
+
+    async def _read(self, call: StepCall, spec: ToolSpec) -> str:
+        future = self._ask(call)
+        try:
+            result, error = await future
+        except asyncio.CancelledError:
+            self._abandon(call.step)
+            raise
+        if error is not None:
+            raise rebuild(spec, error)
+        return result or "null"
+
+    async def _effect(self, call: StepCall, spec: ToolSpec) -> str:
+        """Cancelling does not abandon it: it is cancelled in the tool, and the handler goes on when its outcome is recorded."""
+        future = self._ask(call)
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                result, error = await future
+                break
+            except asyncio.CancelledError as caught:
+                if future.done() and not future.cancelled():
+                    raise
+                if cancelled is None:
+                    self.cancels.append(call.step)
+                cancelled = caught
+                future = self.waiting[call.step] = self.loop.create_future()
+        if cancelled is not None:
+            raise cancelled
+        if error is not None:
+            raise rebuild(spec, error)
+        return result or "null"
+
+    def receive(self, name: str, about: str | None) -> Coroutine[Any, Any, Mail]:
+        """A durable wait for a signal; gives its value as JSON, who sent it, when (us), and its id."""
+        call = StepCall(self._identity(f"signal.{shell_safe(name)}"), "receive", name, "", NO_POLICY, None, about)
+        return self._mail(call)
+
+    async def _mail(self, call: StepCall) -> Mail:
+        try:
+            mail: Mail = await self._ask(call)
+            return mail
+        except asyncio.CancelledError:
+            self._abandon(call.step)
+            raise
+
+    def ask(self, agent: str, key: str, payload: str) -> Coroutine[Any, Any, str]:
+        """Send a value to an agent and wait for what its run returns, as JSON.
+
+        Raises (when awaited):
+            NotFound: there is no such agent.
+            Deadlock: the asked key waits for this one.
+            AskFailed: the asked run failed or was cancelled.
+        """
+        self._agent(agent)
+        call = StepCall(self._identity(f"ask.{shell_safe(agent)}"), "ask", agent, payload, NO_POLICY, key)
+        return self._answer(call)
+
+    async def _answer(self, call: StepCall) -> str:
+        try:
+            result, error = await self._ask(call)
+        except asyncio.CancelledError:
+            self._abandon(call.step)
+            raise
+        if error is None:
+            return result or "null"
+        if error["type"] == "Deadlock":
+            raise Deadlock(error["message"])
+        raise AskFailed(error["type"], error["message"], error["data"])
+
+    def _identity(self, name: str) -> str:
+        self._check_open()
+        return self.loop.scope.identity(name)
+
+    def _check_open(self) -> None:
+        if self.loop.closed:
+            raise RunPutAway(f"run {self.run_id} was put away; nothing done now is recorded")
+
+    def _ask(self, call: StepCall) -> asyncio.Future[Any]:
+        self._check_open()
+        self.calls.append(call)
+        future: asyncio.Future[Any] = self.loop.create_future()
+        self.waiting[call.step] = future
+        return future
+
+    def _abandon(self, step: str) -> None:
+        if not self.loop.closed and self.waiting.pop(step, None) is not None:
+            self.cancels.append(step)
+
+    # --- what leaves with the completion --------------------------------------------------------------------------
+
+    def emit(self, stream: str, value: Any, key: str | None) -> None:
+        """Emit to a stream when the run completes.
+
+        Raises:
+            NotFound: there is no such stream, or it cannot be emitted to.
+            ValueError, TypeError: the value is not of the stream's type.
+        """
+        self._check_open()
+        self.emitted.append(self.encoded(stream, value, key))
+
+    def encoded(self, stream: str, value: Any, key: str | None) -> Emitted:
+        spec = self._graph.streams.get(stream)
+        if spec is None or spec.op != "emit":
+            known = sorted(name for name, other in self._graph.streams.items() if other.op == "emit")
+            raise NotFound(f"run {self.run_id}: there is no stream {stream!r} to emit to; app.stream() declares one. There are {known}")
+        assert spec.codec is not None
+        payload = spec.codec.encode(value)
+        if key is None:
+            key = self.key if spec.key is None else key_text(spec.key(value))
+        return Emitted(stream, spec.codec.decode(payload), payload, key)
+
+    def send(self, agent: str, key: str, value: Any) -> None:
+        """Send a value to an agent when the run completes.
+
+        Raises:
+            NotFound: there is no such agent.
+            ValueError, TypeError: the value is not what the agent handles.
+        """
+        self._check_open()
+        payload = self._agent(agent).event.encode(value)
+        self.emitted.append(Emitted("", None, payload, key, agent))
+
+    def event_payload(self, agent: str, value: Any) -> str:
+        """A value as an event of that agent, JSON."""
+        return self._agent(agent).event.encode(value)
+
+    def _agent(self, name: str) -> AgentSpec:
+        spec = self._graph.agents.get(name)
+        if spec is None:
+            raise NotFound(f"run {self.run_id}: there is no agent {name!r}; there are {sorted(self._graph.agents)}")
+        return spec
+
+    # --- what is derived, not observed ----------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """Time of the last fact that was handed over, us."""
+        return self.loop.at
+
+    def random(self) -> float:
+        """In [0, 1), derived from the run, the scope and the last fact."""
+        return int(self._derive("random")[:13], 16) / (1 << 52)
+
+    def uuid(self) -> UUID:
+        """Derived from the run, the scope and the last fact; as unique as the data folder's own id."""
+        return UUID(hex=self._derive("uuid"), version=4)
+
+    def _derive(self, what: str) -> str:
+        self._check_open()
+        return self._keys.key(self.run_id, f"{self._generation}/{self.delivered}/{self.loop.scope.identity(what)}")
+
+    def scope(self, name: str) -> AbstractContextManager[Any]:
+        return self.loop.scoped(name)
+
+    # --- being handed things --------------------------------------------------------------------------------------
+
+    def hand(self, step: str, outcome: Any) -> None:
+        """Complete a step for the handler, if it still waits for it."""
+        future = self.waiting.pop(step, None)
+        if future is not None and not future.done():
+            future.set_result(outcome)
+
+    def replace_state(self, state: str | None) -> None:
+        self.state_text = state
+        self.state_version += 1
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """What a failed run's row says of the exception that its handler raised."""
+    if isinstance(error, ToolFailed):
+        data: Any = error.data
+        return {"type": error.type if type(error) is ToolFailed else type(error).__name__, "message": error.message, "data": data}
+    frames = traceback.format_exception(error, limit=-8)
+    return {"type": type(error).__name__, "message": str(error)[:4000], "data": {"traceback": "".join(frames)[-4000:]}}

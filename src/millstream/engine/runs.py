@@ -1,0 +1,163 @@
+"""The resident runs: drives their loops. Told by the core what to hand over, it says what the handlers ask for.
+
+Everything here is synchronous: a run is handed one thing and driven until nothing in it is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from millstream.core import runs as r
+from millstream.core.commands import Deliver, Start
+from millstream.core.facts import Advanced, Emitted, Raised, Returned
+from millstream.core.graph import AgentSpec, Graph
+from millstream.core.identity import KeyMaker
+from millstream.engine.handle import Handle, HandledLoop, failure
+from millstream.errors import HandlerStuck, RunPutAway
+
+
+class Runs:
+    """See the module. ``problems`` gathers what asyncio reported of handlers (a task's exception that nobody saw)."""
+
+    def __init__(self, graph: Graph, keys: KeyMaker, resources: Any) -> None:
+        self._graph = graph
+        self._keys = keys
+        self._resources = resources
+        self._handles: dict[int, Handle] = {}
+        self.problems: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+    def start(self, command: Start) -> Advanced:
+        """Begin a handler from the top and drive it as far as it goes."""
+        loop = HandledLoop(command.run, command.at)
+        handle = Handle(
+            command.id,
+            command.agent,
+            command.key,
+            command.event,
+            command.state,
+            command.generation,
+            loop,
+            self._graph,
+            self._keys,
+            self._resources,
+        )
+        loop.handle = handle
+        self._handles[command.run] = handle
+        spec = self._graph.agents[command.agent]
+        handle.root = loop.start(spec.handler(handle))
+        return self._drive(command.run, handle, command.at)
+
+    def deliver(self, command: Deliver) -> Advanced | None:
+        """Hand one observation over and drive the run; None: the run has ended meanwhile."""
+        handle = self._handles.get(command.run)
+        if handle is None:
+            return None
+        loop = handle.loop
+        loop.at = command.at
+        handle.delivered += 1
+        kind = command.kind
+        if kind == r.RESULTED:
+            handle.hand(command.step, (command.value, command.error))
+        elif kind == r.FIRED:
+            if not loop.fire(command.step):
+                handle.delivered -= 1
+                return Advanced(command.at, command.run, [], [], self._timer(handle), None, True)
+        elif kind == r.RECEIVED:
+            handle.hand(command.step, (command.value or "null", command.by, command.sent, command.id or ""))
+        elif kind == r.CANCEL:
+            handle.was_cancelled = True
+            for task in loop.tasks if handle.ending else [handle.root]:
+                if task is not None:
+                    task.cancel()
+        else:
+            handle.replace_state(command.value)
+        return self._drive(command.run, handle, command.at)
+
+    def put_away(self, run: int) -> None:
+        """Close a run's Context and forget its tasks."""
+        handle = self._handles.pop(run, None)
+        if handle is not None:
+            self._close(handle)
+
+    def close(self) -> None:
+        """Put all away."""
+        for run in list(self._handles):
+            self.put_away(run)
+
+    def _drive(self, run: int, handle: Handle, at: int) -> Advanced:
+        loop = handle.loop
+        end: Returned | Raised | None = None
+        try:
+            loop.drain()
+            root = handle.root
+            assert root is not None
+            if root.done():
+                if not handle.ending:
+                    handle.ending = True
+                    if loop.tasks:
+                        loop.cancel_rest()
+                        loop.drain()
+                if not loop.tasks:
+                    end = self._end(handle, root)
+        except HandlerStuck as stuck:
+            end = Raised(failure(stuck), False)
+        calls, handle.calls = handle.calls, []
+        cancels, handle.cancels = handle.cancels, []
+        if end is not None:
+            del self._handles[run]
+            self._close(handle)
+            return Advanced(at, run, calls, cancels, None, end)
+        spec = self._graph.agents[handle.agent]
+        state = None
+        if spec.waiting == "release" and handle.dump_state is not None:
+            try:
+                state = handle.dump_state()
+            except Exception as error:
+                end = Raised(failure(error), False)
+                del self._handles[run]
+                self._close(handle)
+        return Advanced(at, run, calls, cancels, None if end else self._timer(handle), end, False, state)
+
+    @staticmethod
+    def _timer(handle: Handle) -> tuple[int, str] | None:
+        wake = handle.loop.wake
+        if wake is None:
+            return None
+        identity = handle.loop.due(wake)
+        return None if identity is None else (wake, identity)
+
+    def _end(self, handle: Handle, root: asyncio.Task[Any]) -> Returned | Raised:
+        if root.cancelled():
+            error = {"type": "Cancelled", "message": "the run was cancelled", "data": None}
+            if not handle.was_cancelled:
+                error = {"type": "CancelledError", "message": "the handler cancelled itself", "data": None}
+            return Raised(error, handle.was_cancelled)
+        raised = root.exception()
+        if raised is not None:
+            return Raised(failure(raised), False)
+        try:
+            return self._returned(handle, self._graph.agents[handle.agent], root.result())
+        except Exception as error:  # what it returned, or its state, cannot be encoded
+            return Raised(failure(error), False)
+
+    def _returned(self, handle: Handle, spec: AgentSpec, value: Any) -> Returned:
+        output: Emitted | None = None
+        if value is not None:
+            output = handle.encoded(spec.output, value, None)
+        state = handle.dump_state() if handle.dump_state is not None else None
+        return Returned(output, "null" if output is None else output.payload, handle.emitted, state)
+
+    def _close(self, handle: Handle) -> None:
+        loop = handle.loop
+        loop.put_away(RunPutAway(f"run {handle.run_id} was put away"))
+        for problem in loop.problems:
+            self.problems.append(f"run {handle.run_id}: {problem}")
+        handle.root = None
+        handle.dump_state = None
+        loop.handle = None
+
+

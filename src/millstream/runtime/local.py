@@ -1,0 +1,176 @@
+"""The local runtime: one process, one data folder. Wires a graph to a store, connectors and an engine, and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from millstream.core.desk import Limits
+from millstream.core.graph import AgentSpec, Codec, Graph
+from millstream.core.runs import dump, json_decode
+from millstream.engine.clock import Clock, SystemClock
+from millstream.engine.engine import Engine
+from millstream.errors import StoreError
+from millstream.runtime.control import ControlServer
+from millstream.runtime.operations import Operations
+from millstream.stores.folder import DataFolder
+from millstream.stores.sqlite import SqliteStore
+
+T = TypeVar("T")
+Log = Callable[[str, str], None]
+
+
+def run_loop(main: Coroutine[Any, Any, T]) -> T:
+    """``asyncio.run``, on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+@asynccontextmanager
+async def engine(
+    graph: Graph,
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    limits: Limits | None = None,
+    log: Log = lambda level, text: None,
+    grace: float = 25.0,
+    existing: bool = False,
+) -> AsyncIterator[Engine]:
+    """An engine on a data folder, opened, its control socket listening; closed at the end.
+
+    Args:
+        folder: the data folder; made if it does not exist, unless ``existing``.
+        grace: seconds that steps in flight get when it closes.
+
+    Raises:
+        StoreLocked: another engine holds the folder.
+        StoreVersion, StoreError, SinkError, ClockJumped: it cannot go on from what is there.
+    """
+    data = DataFolder(folder)
+    if existing and not data.database.exists():
+        raise StoreError(f"there is no data in {folder}, and --existing says that there must be: check --data")
+    with data.lock():
+        store = SqliteStore(data.database, app=graph.app, partitions=graph.partitions)
+        try:
+            async with _lifespan(graph) as resources:
+                running = Engine(
+                    graph,
+                    store,
+                    clock or SystemClock(),
+                    sources={name: spec.connector.as_source() for name, spec in graph.sources.items()},
+                    sinks={name: spec.connector.as_sink() for name, spec in graph.sinks.items()},
+                    resources=resources,
+                    limits=limits,
+                    log=log,
+                )
+                running.open()
+                server = ControlServer(data.socket, Operations(running))
+                await server.start()
+                try:
+                    yield running
+                finally:
+                    await server.close()
+                    await running.close(grace)
+        finally:
+            store.close()
+
+
+@asynccontextmanager
+async def _lifespan(graph: Graph) -> AsyncIterator[Any]:
+    if graph.lifespan is None:
+        yield None
+    else:
+        async with graph.lifespan() as resources:
+            yield resources
+
+
+async def serve(
+    graph: Graph,
+    folder: Path,
+    *,
+    until_idle: bool = False,
+    grace: float = 25.0,
+    existing: bool = False,
+    clock: Clock | None = None,
+    limits: Limits | None = None,
+    log: Log = lambda level, text: None,
+    watch: Callable[[Engine], Coroutine[Any, Any, None]] | None = None,
+) -> None:
+    """Run a graph until it is stopped by SIGTERM or SIGINT, or idle. A second SIGINT ends the process at once.
+
+    Args:
+        watch: a coroutine that runs beside the engine (a progress display), cancelled at the end.
+    """
+    async with engine(graph, folder, clock=clock, limits=limits, log=log, grace=grace, existing=existing) as running:
+        loop = asyncio.get_running_loop()
+        stops = 0
+
+        def stop() -> None:
+            nonlocal stops
+            stops += 1
+            if stops > 1:
+                log("warning", "stopped at once; what is committed is kept, and the next run goes on from there")
+                sys.stderr.flush()
+                import os
+
+                os._exit(130)
+            log("info", f"stopping: steps in flight get {grace:g} s (once more to stop at once)")
+            running.stop()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        watcher = None if watch is None else loop.create_task(watch(running))
+        try:
+            running.start()
+            await running.run(until_idle=until_idle)
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+                await asyncio.gather(watcher, return_exceptions=True)
+
+
+async def visit(folder: Path, request: dict[str, Any], graph: Graph | None = None) -> Any:
+    """Carry out one operation on a folder that no engine holds: take the lock, commit and go.
+
+    Args:
+        graph: needed only where the operation reads lines of a source again.
+    """
+    data = DataFolder(folder)
+    with data.lock():
+        store = SqliteStore(data.database, app=None if graph is None else graph.app, partitions=None)
+        try:
+            visitor = Engine(graph or stored_graph(store), store, SystemClock(), sources={}, sinks={}, visiting=True)
+            visitor.open()
+            try:
+                return await Operations(visitor).do(request)
+            finally:
+                await visitor.close(0.0)
+        finally:
+            store.close()
+
+
+def stored_graph(store: SqliteStore) -> Graph:
+    """What a folder tells of its app without the app's code: its name, its partitions, and the agents that have run."""
+    meta = store.meta()
+    plain = Codec("json", dump, json_decode)
+    agents = {
+        name: AgentSpec(name, (), f"{name}.output", _no_handler, plain, plain, dict, "") for name in store.agents()
+    }
+    return Graph(meta["app"], int(meta["partitions"]), {}, {}, agents, {}, {}, "")
+
+
+def _no_handler(handle: Any) -> Any:
+    raise AssertionError("a visitor starts no handler")
+
+
