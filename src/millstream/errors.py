@@ -86,7 +86,13 @@ class SourceError(ConnectorError):
 
 
 class SinkError(ConnectorError):
-    """A sink cannot be appended to at the recorded position."""
+    """A sink cannot be appended to at the recorded position.
+
+    Attributes:
+        retryable: nothing is unknown (disk full): the same append may be tried again.
+    """
+
+    retryable: bool = False
 
 
 class RunError(MillstreamError):

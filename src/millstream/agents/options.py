@@ -87,7 +87,7 @@ class Signature:
         if parameters and parameters[0].name in ("self", "cls"):
             raise wrong(where, f"{title} is a method", "use a function, and take objects from call.resources (App's lifespan)")
         self.injected = tuple(parameter.name for parameter in parameters if parameter.default is INJECTED)
-        for parameter, behind in zip(parameters, [*parameters[1:], None], strict=True):
+        for parameter, behind in zip(parameters, [*parameters[1:], None], strict=False):
             if parameter.name not in self.injected or parameter.kind is parameter.KEYWORD_ONLY:
                 continue
             if parameter.kind is parameter.POSITIONAL_ONLY:
@@ -291,7 +291,8 @@ def _retry(retry: Retry, at: str) -> effects.Retry:
 
 
 def _exceptions(kinds: object, base: type[BaseException], option: str, at: str) -> Iterator[Any]:
-    for kind in kinds if isinstance(kinds, Sequence) else [kinds]:
+    listed = kinds if isinstance(kinds, list | tuple | set | frozenset) else [None]
+    for kind in listed:
         if not isinstance(kind, type) or not issubclass(kind, base):
             raise wrong(
                 at,

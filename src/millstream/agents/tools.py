@@ -113,7 +113,7 @@ class Tool(Generic[P, R]):
         self._signature.check(args, kwargs)
         arguments = _recorded_arguments(self.name, args, kwargs)
         key = None if spec.key is None else _business_key(spec.key(*args, **kwargs), self.name)
-        return _decoded(handle.call(spec, self._step, args, kwargs, arguments, key, self._policy), spec.result, self._step)
+        return _awaitable(handle.call(spec, self._step, args, kwargs, arguments, key, self._policy), spec.result, self._step)
 
     def using(self, **options: Unpack[ToolOptions]) -> Tool[P, R]:
         """A copy with other options, for one call: ``await charge.using(timeout="5s")(order_id, cents)``.
@@ -284,7 +284,7 @@ def step(
     signature.check(args, {})
     arguments = _recorded_arguments(name, args, {})
     spec = msgspec.structs.replace(spec, name=name, fn=fn)  # the same code, but with the variables that it sees this time
-    return _decoded(handle.call(spec, name, args, {}, arguments, None, None), spec.result, name)
+    return _awaitable(handle.call(spec, name, args, {}, arguments, None, None), spec.result, name)
 
 
 def run_handle() -> Any:
@@ -340,6 +340,12 @@ def _business_key(key: object, name: str) -> str:
     if not isinstance(key, str) or not key:
         raise UsageError(f"tool {name}: key= gave {key!r}; an idempotency key is text, and not empty")
     return key
+
+
+def _awaitable(waiting: Coroutine[Any, Any, str], result: Codec, name: str) -> Coroutine[Any, Any, Any]:
+    coroutine = _decoded(waiting, result, name)
+    coroutine.__qualname__ = name  # for "was never awaited", and for the scope of a task that is made of it
+    return coroutine
 
 
 async def _decoded(waiting: Coroutine[Any, Any, str], result: Codec, name: str) -> Any:

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from millstream.core.steps import Steps
 
 BRIEF = 1_000_000  # a sleep shorter than this is not written to the store, us
-DEATHS = 3  # active in so many consecutive unclean deaths: started alone, then failed as poisoned
+DEATHS = 3  # active in so many consecutive unclean deaths without getting anywhere: a suspect
+GROUPS = (64, 8, 1)  # suspects start with so few others, death after death; one that dies with the process alone is poisoned
+POISONED = DEATHS - 1 + len(GROUPS)  # ``resumes`` of a run that was started alone and died
 
 Errand = Settled | CancelRequested | RetryRequested
 
@@ -152,9 +154,11 @@ class Lifecycle:
                 for errand in errands:
                     self.errand(errand)
             elif history is None:
+                self.lines.isolated.discard(number)
                 for errand in errands:
                     self._answer(errand, "there is no such run")
             elif history.run.agent not in self.desk.graph.agents:
+                self.lines.isolated.discard(number)
                 for errand in errands:
                     self._answer(errand, f"its agent {history.run.agent!r} is not in the app any more")
             else:
@@ -221,7 +225,7 @@ class Lifecycle:
             return
         if run.status == r.QUEUED:
             self.lines.backlog -= len(run.event.payload or "")
-        if resumed and self.unclean and run.resumes < DEATHS:
+        if resumed and self.unclean and run.number not in self.lines.isolated:
             run.resumes += 1
         if not run.released:
             run.initial = instance.state
@@ -334,8 +338,7 @@ class Lifecycle:
         if run.resumes:
             run.resumes = 0
             self.put(run)
-        if self.lines.isolated == run.number:
-            self.lines.isolated = None
+        self.lines.isolated.discard(run.number)
 
     def _next_wake(self, run: Run) -> int | None:
         times = [step.due[0] for step in run.steps.values() if step.due is not None] if run.doubts else []
@@ -477,8 +480,7 @@ class Lifecycle:
             del self.idle[run.number]
         else:
             self.lines.running -= 1
-        if self.lines.isolated == run.number:
-            self.lines.isolated = None
+        self.lines.isolated.discard(run.number)
         if run.turn is None:
             self.lines.vacate(run.instance)
         else:

@@ -70,7 +70,7 @@ class Lines:
         self.ready: deque[Instance] = deque()
         self.waking: deque[tuple[int, int]] = deque()  # runs to be looked at when there is room, and after which commit
         self.running = 0  # handlers that run or are being loaded
-        self.isolated: int | None = None  # a suspect runs alone
+        self.isolated: set[int] = set()  # suspects that run while nothing else does
         self.backlog = 0  # bytes of queued payloads
         self._to_load: list[tuple[str, str]] = []
         self._load_after = 0
@@ -196,13 +196,13 @@ class Lines:
             return
         if instance.line[0].row.status not in (status.QUEUED, status.RUNNING):
             self._cool(instance)
-        elif not self.has_room() and instance.line[0].row.run != self.isolated:
+        elif not self.has_room() and instance.line[0].row.run not in self.isolated:
             self._wait_for_room(instance)
         else:
             self._start(instance)
 
     def has_room(self) -> bool:
-        return self.running < self.desk.limits.running and self.isolated is None
+        return self.running < self.desk.limits.running and not self.isolated
 
     def _wait_for_room(self, instance: Instance) -> None:
         if len(self.ready) < self.desk.limits.ready:
@@ -261,7 +261,7 @@ class Lines:
         if self._scan is None and self._overflowed and not self.ready:
             self._overflowed = False
             self._scan = 0
-        if self._scan is not None and not self._scanning and len(self.ready) < SCAN and self.isolated is None:
+        if self._scan is not None and not self._scanning and len(self.ready) < SCAN and not self.isolated:
             self._scanning = True
             self.desk.say(ScanLines(self._scan, SCAN, self.desk.commit.number - 1))
         if self._to_load:

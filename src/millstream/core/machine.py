@@ -47,7 +47,7 @@ from millstream.core.facts import (
 from millstream.core.graph import Graph
 from millstream.core.identity import run_id
 from millstream.core.intake import Intake
-from millstream.core.lifecycle import DEATHS, Lifecycle
+from millstream.core.lifecycle import DEATHS, GROUPS, POISONED, Lifecycle
 from millstream.core.lines import Lines
 from millstream.core.mail import Mail
 from millstream.core.steps import Steps
@@ -112,8 +112,8 @@ class Machine:
             self._cut_here()
         self._handlers[type(fact)](fact)
         lines = self.lines
-        if self._suspects and lines.isolated is None:
-            self._next_suspect()
+        if self._suspects and not lines.isolated:
+            self._next_suspects()
         lines.flush()
         self._flow()
         if desk.alarms and desk.alarms[0][0] != self._wake_at:
@@ -167,10 +167,11 @@ class Machine:
         self.intake.opened(fact)
         self.mail.opened(fact.askers)
         for row in fact.suspects:
-            if row.resumes >= DEATHS:
+            if row.resumes >= POISONED:
                 self._poison(row)
             else:
                 self._suspects.append(row)
+        self._suspects.sort(key=lambda row: (row.resumes, -row.run))
         for row in fact.diverged:
             agent = self.desk.graph.agents.get(row.agent)
             if agent is not None and agent.fingerprint != row.fingerprint:
@@ -181,7 +182,10 @@ class Machine:
         self.lines.scan()
 
     def _poison(self, row: RunRow) -> None:
-        message = f"active in {DEATHS} consecutive unclean deaths of the process, and in another when started alone: see `millstream show`"
+        message = (
+            f"the process died {POISONED + 1} times in a row while this run was active and got nowhere, the last time with nothing "
+            "else running. It is kept: `millstream show` tells how far it came, `millstream retry` tries it again"
+        )
         error = {"type": "Poisoned", "message": message, "data": None}
         failed = row._replace(
             status=r.FAILED, turn=None, finished=self.desk.now, wake=None, awaits=None, resumes=0, error=r.dump(error)
@@ -190,15 +194,20 @@ class Machine:
         self.desk.touch(row.agent, row.key)
         self.desk.say(Note("error", f"run {run_id(row.partition, row.run)} of {row.agent} {row.key!r} failed as poisoned: {message}"))
 
-    def _next_suspect(self) -> None:
-        """Start it alone, once it is durable that it was."""
-        row = self._suspects.pop()
-        self.lines.isolated = row.run
-        marked = row._replace(resumes=DEATHS)
-        self.desk.commit.put(RUNS, marked)
-        self.desk.touch(row.agent, row.key)
-        self.desk.say(Note("warning", f"run {run_id(row.partition, row.run)} was active in {DEATHS} unclean deaths: it is started alone"))
-        self.lines.look_at(row.run, self.desk.commit.number)
+    def _next_suspects(self) -> None:
+        """Start the most suspect ones, and nothing else, once it is durable that they were: few enough that, death after death,
+        the culprit is found to be alone."""
+        deaths = self._suspects[-1].resumes
+        group = GROUPS[deaths - (DEATHS - 1)]
+        chosen = [row for row in self._suspects[-group:] if row.resumes == deaths]
+        del self._suspects[-len(chosen) :]
+        for row in chosen:
+            self.lines.isolated.add(row.run)
+            self.desk.commit.put(RUNS, row._replace(resumes=deaths + 1))
+            self.desk.touch(row.agent, row.key)
+            self.lines.look_at(row.run, self.desk.commit.number)
+        names = ", ".join(run_id(row.partition, row.run) for row in chosen[:5]) + (", ..." if len(chosen) > 5 else "")
+        self.desk.say(Note("warning", f"active in {deaths + 1} unclean deaths, started with nothing else beside: {names}"))
 
     def _durable(self, fact: Durable) -> None:
         desk = self.desk
@@ -256,8 +265,8 @@ class Machine:
         """Sources are slowed before anything else suffers."""
         desk, lines, limits = self.desk, self.lines, self.desk.limits
         reason = None
-        if lines.isolated is not None:
-            reason = f"run {lines.isolated} is a suspect and runs alone"
+        if lines.isolated:
+            reason = f"{len(lines.isolated)} runs that were active in several unclean deaths run alone"
         elif lines.backlog > limits.backlog_bytes:
             reason = f"{lines.backlog:,} bytes of events wait behind held keys (limit {limits.backlog_bytes:,})"
         elif len(self._cut) * CUT > limits.commit_rows:

@@ -69,6 +69,7 @@ class Step:
         "outcome",
         "phase",
         "attempts",
+        "tries",
         "sent",
         "ambiguous",
         "cancelled",
@@ -87,6 +88,7 @@ class Step:
         self.outcome: RecordRow | None = None  # an earlier generation's result: handed over when it is asked for
         self.phase = Step.CALLED
         self.attempts = 0
+        self.tries = 0  # attempts in this life of the process: a crash uses none of ``Retry.attempts`` up
         self.sent = 0  # start of the first attempt, us
         self.ambiguous = False  # an attempt ended so, and nothing has told since
         self.cancelled = False  # the handler does not want it any more

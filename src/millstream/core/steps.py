@@ -165,6 +165,7 @@ class Steps:
         call = step.call
         assert call is not None
         step.attempts += 1
+        step.tries += 1
         if step.attempts == 1:
             step.sent = self.desk.now
         step.busy = True
@@ -255,7 +256,7 @@ class Steps:
         following = decide(
             policy.effect,
             ended,
-            attempts_left=step.attempts < policy.retry.attempts,
+            attempts_left=step.tries < policy.retry.attempts,
             within_ttl=self.desk.now < step.sent + policy.key_ttl,
             ambiguous=step.ambiguous,
             retryable=retryable,
@@ -287,7 +288,9 @@ class Steps:
             settle = policy.timeout if policy.settle is None else policy.settle
             due = (self.desk.now if ended is not Ended.LOST else step.sent + policy.timeout) + settle
         else:
-            due = self.desk.now if ended is Ended.LOST else self.desk.now + policy.retry.delay(step.attempts, self._chance(run, step))
+            # What an earlier life began is no sign of trouble at the far side: no back-off before the first try of this one.
+            rest = policy.retry.delay(step.tries, self._chance(run, step)) if step.tries else 0
+            due = self.desk.now + rest
         step.phase = Step.RESTING
         step.due = (due, following.value)
         if due <= self.desk.now:

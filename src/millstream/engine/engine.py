@@ -38,9 +38,10 @@ from millstream.core.commands import (
 from millstream.core.desk import Limits
 from millstream.core.facts import AttemptEnded, Due, Durable, Fact, Forgotten, Opened, SinkWritten, Stopping
 from millstream.core.graph import Graph
+from millstream.core.lifecycle import DEATHS
 from millstream.core.machine import Machine
 from millstream.core.runs import dump, json_decode
-from millstream.core.tables import META, Commit, MetaRow
+from millstream.core.tables import META, SINKS, Commit, MetaRow, SinkRow
 from millstream.engine.clock import Clock
 from millstream.engine.committer import Committer
 from millstream.engine.loader import Loader
@@ -167,10 +168,7 @@ class Engine:
         if not self._visiting:
             begun.put(META, MetaRow("clean", "0"))
         self.store.write(begun)
-        for name, writer in self.writers.items():
-            row = sinks.get(name)
-            position = None if row is None or row.position is None else json_decode(row.position)
-            writer.open(0 if row is None else row.row, position, last[name])
+        self._open_sinks(sinks, last)
         running = self.store.runs(status="running") if unclean else ()
         opened = Opened(
             now,
@@ -183,12 +181,26 @@ class Engine:
             last,
             self.store.askers(),
             self.store.mailed(),
-            [row for row in running if row.resumes >= 2 and not self._visiting],
+            [row for row in running if row.resumes >= DEATHS - 1 and not self._visiting],
             [] if self._visiting else list(self.store.runs(status="diverged")),
         )
         self.machine.desk.open(meta["store_id"], epoch)
         self.runs = Runs(self.graph, self.machine.desk.keys, self._resources)
         self.feed(opened)
+
+    def _open_sinks(self, rows: dict[str, SinkRow], last: dict[str, int]) -> None:
+        """Where a sink began is recorded before its first append, or a crash between them would append it again."""
+        begun = Commit(0)
+        for name, writer in self.writers.items():
+            row = rows.get(name) or SinkRow(name, 0, None)
+            position = None if row.position is None else json_decode(row.position)
+            held = writer.open(row.row, position, last[name])
+            if position is None and held is not None:
+                begun.put(SINKS, SinkRow(name, row.row, dump(held)))
+        if begun.rows:
+            self.store.write(begun)
+        for writer in self.writers.values():
+            writer.start()
 
     def start(self) -> None:
         """Begin to read the sources."""

@@ -319,16 +319,25 @@ def _restored(cls: type[Exception], data: dict[str, Any]) -> Exception:
     hints = _hints(cls)
     args: tuple[Any, ...]
     if dataclasses.is_dataclass(cls):
-        fields = {field.name: _converted(data[field.name], hints.get(field.name)) for field in dataclasses.fields(cls)}
+        fields = {field.name: _field(field, data, hints) for field in dataclasses.fields(cls)}
         args = tuple(fields[field.name] for field in dataclasses.fields(cls) if field.init)
     else:
         args = tuple(data["args"])
         fields = {name: _converted(value, hints.get(name)) for name, value in data.get("fields", {}).items()}
     error = cls.__new__(cls, *args)
-    error.args = args
-    for name, value in fields.items():
-        object.__setattr__(error, name, value)
+    for name, value in {"args": args, **fields}.items():
+        object.__setattr__(error, name, value)  # a frozen dataclass refuses its own
     return error
+
+
+def _field(field: dataclasses.Field[Any], data: dict[str, Any], hints: dict[str, Any]) -> Any:
+    if field.name in data:
+        return _converted(data[field.name], hints.get(field.name))
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    if field.default is not dataclasses.MISSING:
+        return field.default  # the class has got this field since
+    raise KeyError(field.name)
 
 
 def _hints(cls: type) -> dict[str, Any]:

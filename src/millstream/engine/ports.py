@@ -62,10 +62,10 @@ class Store(Protocol):
         """Is there a waiting run that waits for its ``wake`` alone (its ``awaits`` is null)?"""
 
     def mailed(self) -> list[int]:
-        """Waiting runs that have mail addressed to them (``MailRow.run``)."""
+        """Waiting and in-doubt runs that have mail addressed to them (``MailRow.run``), or to their (agent, key)."""
 
     def askers(self) -> list[RunRow]:
-        """Waiting runs in line that wait for an ``ask`` (their ``awaits`` has a reply)."""
+        """Waiting and in-doubt runs in line that wait for an ``ask`` (their ``awaits`` has an item of that kind)."""
 
     def seen(self, source: str, ids: Sequence[str]) -> set[str]:
         """Those of the ids that were seen."""

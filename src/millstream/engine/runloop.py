@@ -415,7 +415,9 @@ class RunLoop(_Refusing):
         self, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
-        if not self.closed:  # what an engine completes late must not keep the run alive
+        if self.closed:  # what somebody completes late must not keep the run alive
+            handle.cancel()
+        else:
             self._ready.append(handle)
         return handle
 
@@ -473,6 +475,7 @@ class RunLoop(_Refusing):
     ) -> asyncio.TimerHandle:
         timer = _Timer(when, callback, args, self, context)
         if self.closed:
+            timer.cancel()
             return timer
         due = self._due(when)
         timer.identity = self.scope.identity("timer")
@@ -649,7 +652,7 @@ class RunLoop(_Refusing):
         The youngest task goes first: a task is younger than its maker, and what its ``finally`` uses (a client, a lock, an
         ``async with`` of the maker) is still open then. Whatever a task awaits on its way out is refused in the same way, so
         that it comes to its end now; after `THROWS` times its coroutine is closed. A task that never started ends without a
-        step. Async generators still open get the same. Nothing is logged, and no cycle of references is left.
+        step. Async generators still open get the same. Nothing is logged, and no cycle of references of ours is left.
 
         Raises:
             UsageError: called from within the run.
@@ -658,25 +661,36 @@ class RunLoop(_Refusing):
         if self.closed:
             return
         outer = self._take_over()
-        interrupt: BaseException | None = None
+        interrupts: list[BaseException] = []
         try:
             self.closed = True
-            self._ready = []
-            self._heap = []
-            self._timers = None
+            self._cancel_callbacks()
+            ended: list[RunTask] = []
             for _ in range(THROWS):  # on its way out code may make tasks and open generators; none of those starts by itself
                 tasks = self.tasks or self._closers()
                 if not tasks:
                     break
-                while tasks:
-                    interrupt = self._end(tasks.pop(), error) or interrupt
+                for task in reversed(tasks):
+                    self._unwind(task, error, interrupts)
+                ended += tasks
+            self._finish(ended, error, interrupts)
         finally:
             self._hand_back(outer)
             self._unfinished.clear()
             self._generators = None
             self._dropped = []
-        if interrupt is not None:
-            raise interrupt
+        if interrupts:
+            raise interrupts[0]
+
+    def _cancel_callbacks(self) -> None:
+        """Empty them too: who keeps a handle (a timeout, a cancel scope) is often what it calls, and that is a cycle."""
+        timers, self._timers, self._heap = self._timers, None, []
+        for timer in (timers or {}).values():
+            timer._scheduled = False
+            timer.cancel()
+        ready, self._ready = self._ready, []
+        for handle in ready:
+            handle.cancel()
 
     def _closers(self) -> list[RunTask]:
         generators = [*(self._generators or ()), *self._dropped]  # in the order they were opened
@@ -684,36 +698,46 @@ class RunLoop(_Refusing):
         self._dropped = []
         return [self._make_task(generator.aclose(), self._root, None, None) for generator in generators]
 
-    def _end(self, task: RunTask, error: RunPutAway) -> BaseException | None:
-        """Unwind one task by hand, as its own step would do it, and mark it done.
+    def _unwind(self, task: RunTask, error: RunPutAway, interrupts: list[BaseException]) -> None:
+        """Drive one coroutine to its end by hand, as the current task and in its context.
 
         Not through the loop: a `TaskGroup` or a ``gather`` would turn the end of one task into the cancellation of others,
         whose ``except CancelledError`` would then compensate for something that did not happen.
         """
         coro: Any = task.get_coro()
-        interrupt: BaseException | None = None
         asyncio.tasks._enter_task(self, task)
         try:
             for _ in range(THROWS):
                 task.context.run(coro.throw, RunPutAway(*error.args))  # a new one each time: it gathers traceback and context
             task.context.run(coro.close)
         except (KeyboardInterrupt, SystemExit) as end:
-            interrupt = end
+            interrupts.append(end)
         except BaseException as end:  # StopIteration: it returned; anything else: how it left, of interest to nobody now
             end.__traceback__ = None  # it holds this frame
         finally:
             asyncio.tasks._leave_task(self, task)
+        self._unfinished.pop(task, None)
         waiter: Any = task._fut_waiter  # type: ignore[attr-defined]
-        if waiter is not None:  # task -> future -> wake-up -> task would be a cycle
+        if waiter is not None:  # task -> future -> wake-up -> task would be a cycle, and no callback of this loop runs any more
             for callback, _ in waiter._callbacks or ():
-                if getattr(callback, "__self__", None) is task:
-                    waiter.remove_done_callback(callback)
+                waiter.remove_done_callback(callback)
             if sys.version_info >= (3, 14):
                 asyncio.future_discard_from_awaited_by(waiter, task)
-        self._unfinished.pop(task, None)
-        asyncio.Future.set_exception(task, RunPutAway(*error.args))  # a task refuses this; its base does not
-        task._log_traceback = False
-        return interrupt
+
+    def _finish(self, tasks: list[RunTask], error: RunPutAway, interrupts: list[BaseException]) -> None:
+        """Mark the unwound tasks done and tell those who want to know: anyio frees a task's state in a done-callback."""
+        callbacks: list[tuple[RunTask, Any, Context]] = []
+        for task in tasks:
+            callbacks += [(task, *entry) for entry in task._callbacks or ()]
+            asyncio.Future.set_exception(task, RunPutAway(*error.args))  # a task refuses this; its base does not
+            task._log_traceback = False
+        for task, callback, context in callbacks:
+            try:
+                context.run(callback, task)
+            except (KeyboardInterrupt, SystemExit) as end:
+                interrupts.append(end)
+            except BaseException as end:
+                end.__traceback__ = None
 
 
 _number = attrgetter("number")

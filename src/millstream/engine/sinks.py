@@ -57,16 +57,19 @@ class SinkWriter:
         self.newest = 0  # the last row that there is
         self._thread: threading.Thread | None = None
 
-    def open(self, row: int, position: Any | None, newest: int) -> None:
-        """Take hold of the target and go on behind ``row``. Blocking; before any event is read.
+    def open(self, row: int, position: Any | None, newest: int) -> Any | None:
+        """Take hold of the target behind ``row`` and give the position there, to be recorded before ``start``. Blocking.
 
         Raises:
             SinkError: the target is not what was recorded.
         """
         self.row = self.last = row
         self.newest = newest
-        self._connector.open(position, self._rows_behind(row))
         self._behind = newest > row
+        return self._connector.open(position, self._rows_behind(row))
+
+    def start(self) -> None:
+        """Begin to append."""
         self._thread = threading.Thread(target=self._work, name=f"millstream-sink-{self.spec.name}", daemon=True)
         self._thread.start()
         self._catch_up()

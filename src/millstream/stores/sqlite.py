@@ -544,7 +544,7 @@ class SqliteStore:
         states: dict[tuple[str, str], StateRow] = {}
         heads: dict[tuple[str, str], list[RunRow]] = {}
         with self._snapshot:
-            for _, size, values in _padded(keys, 2):
+            for _, size, values in _padded(list(dict.fromkeys(keys)), 2):
                 for state in self._made(StateRow._make, _states_sql(size), values):
                     states[state.agent, state.key] = state
                 for run in self._made(RunRow._make, _lines_sql(size), [*values, limit + 1]):
@@ -580,9 +580,11 @@ class SqliteStore:
         Raises:
             StoreError: the event of one of them is missing.
         """
+        if not runs:
+            return []
         numbers = (_numbers(runs),)
         records: dict[int, list[RecordRow]] = {run: [] for run in runs}
-        mail: dict[int, list[MailRow]] = {run: [] for run in runs}
+        mail: dict[tuple[str, str], list[MailRow]] = {}
         with self._snapshot:
             both = self._rows(
                 f"{_selected(EVENTS, 'e.')}, {_names(RUNS, 'r.')} FROM runs r LEFT JOIN events e ON e.event = r.event "
@@ -590,15 +592,15 @@ class SqliteStore:
                 numbers,
             )
             journal = self._made(RecordRow._make, f"{_selected(RECORDS)} WHERE run {_IN_NUMBERS} ORDER BY run, record", numbers)
-            letters = self._rows(
-                f'{_selected(MAIL, "m.")}, r.run FROM runs r CROSS JOIN mail m ON m.agent = r.agent AND m."key" = r."key" '
-                f"WHERE r.run {_IN_NUMBERS} AND (m.run IS NULL OR m.run = r.run) ORDER BY m.mail",
+            letters = self._made(
+                MailRow._make,
+                f'{_selected(MAIL)} WHERE (agent, "key") IN (SELECT agent, "key" FROM runs WHERE run {_IN_NUMBERS}) ORDER BY mail',
                 numbers,
             )
         for record in journal:
             records[record.run].append(record)
-        for *message, run in letters:
-            mail[run].append(MailRow._make(message))
+        for message in letters:
+            mail.setdefault((message.agent, message.key), []).append(message)
         found: dict[int, RunHistory] = {}
         for row in both:
             run_row = RunRow._make(row[_EVENT_COLUMNS:])
@@ -607,7 +609,8 @@ class SqliteStore:
                     f"{self.path}: event {run_row.event} of run {run_row.run} is missing; the file was changed: restore a backup"
                 )
             number = run_row.run
-            found[number] = RunHistory(run_row, EventRow._make(row[:_EVENT_COLUMNS]), records[number], mail[number])
+            own = [message for message in mail.get((run_row.agent, run_row.key), ()) if message.run in (None, number)]
+            found[number] = RunHistory(run_row, EventRow._make(row[:_EVENT_COLUMNS]), records[number], own)
         return [found[number] for number in runs if number in found]
 
     def run(self, run: int) -> RunRow | None:
@@ -737,6 +740,8 @@ class SqliteStore:
 
     def events(self, events: Sequence[int]) -> list[EventRow]:
         """Those of these events that exist, in the order given."""
+        if not events:
+            return []
         rows = self._made(EventRow._make, f"{_selected(EVENTS)} WHERE event {_IN_NUMBERS}", (_numbers(events),))
         found = {row.event: row for row in rows}
         return [found[number] for number in events if number in found]

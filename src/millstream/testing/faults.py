@@ -127,7 +127,8 @@ class ForgetfulVFS(_NamedVFS):
         """Write what the disk holds after a power loss at this moment into the folder ``into``.
 
         Args:
-            keep: chance that an unsynced sector holds what was written last; None: drawn, and 0 every fourth time.
+            keep: chance that an unsynced sector holds what was written last, 0.0 to forget all that was not synced;
+                None: drawn, and 0.0 every fourth time.
         """
         self._dark = True
         into.mkdir(parents=True, exist_ok=True)
@@ -149,21 +150,23 @@ class ForgetfulVFS(_NamedVFS):
             unsynced += len(image.sectors)
             forgotten += len(lost)
             per_page = max(1, 4096 // self._sector)
-            pages = collections.Counter(sector // per_page for sector in image.sectors)
-            torn += sum(0 < len([s for s in lost if s // per_page == page]) < count for page, count in pages.items())
+            written = collections.Counter(sector // per_page for sector in image.sectors)
+            gone = collections.Counter(sector // per_page for sector in lost)
+            torn += sum(0 < gone[page] < count for page, count in written.items())
             short += len(content) < image.sizes[-1]
         return Loss(unsynced, forgotten, torn, missing, returned, short)
 
     def _left_of(self, content: bytes, image: _Image, keep: float) -> tuple[bytes, set[int]]:
-        size = image.sizes[-1] if self._random.random() < keep else self._random.choice(image.sizes)
+        size = image.sizes[0] if keep == 0.0 else self._random.choice(image.sizes)
+        if self._random.random() < keep:
+            size = image.sizes[-1]
         left = bytearray(content[:size].ljust(size, b"\0"))
         lost = set()
         for sector, versions in sorted(image.sectors.items()):
             start = sector * self._sector
+            version = versions[0] if keep == 0.0 else self._random.choice(versions[:-1])
             if self._random.random() < keep:
                 version = versions[-1]
-            else:
-                version = self._random.choice(versions[:-1])
             if version != versions[-1] or start >= size:
                 lost.add(sector)
             noise = self._random.randbytes(self._sector) if self._random.random() < 0.5 else bytes(self._sector)
@@ -189,13 +192,15 @@ class ForgetfulVFS(_NamedVFS):
         return file
 
     def xDelete(self, filename: str, syncdir: bool) -> None:
-        self._operate("xDelete")
+        cut = self._operate("xDelete")
         image = self._images.get(filename)
         if image is not None:
             if image.entry:
                 image.before = Path(filename).read_bytes()
             image.deleted = True
         super().xDelete(filename, syncdir)
+        if cut:
+            raise PowerLost("the power went during a deletion")
         if syncdir:
             self._folder_synced()
 
