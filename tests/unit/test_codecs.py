@@ -11,6 +11,7 @@ import uuid
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import ModuleType
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import msgspec
@@ -267,12 +268,12 @@ def test_what_does_not_fit_is_a_value_error_when_it_is_read(text: str | bytes) -
     ("type", "says"),
     [
         (complex, "complex cannot be read back from JSON: it is complex; use a dataclass"),
-        (list[type(sys)], r"list\[module\] cannot be read back from JSON: it is module"),
+        (list[ModuleType], r"list\[module\] cannot be read back from JSON: it is module"),
         (dict[tuple[int, int], str], "keys of it are neither text nor numbers; use pairs"),
         (str | uuid.UUID, "may not contain more than one str-like type"),
         (Order | Account, "cannot be read back from JSON"),
         ("Order", "cannot be read back from JSON"),
-        (Customer | type(sys), "cannot be read back from JSON: Unable to generate pydantic-core schema"),
+        (Customer | ModuleType, "cannot be read back from JSON: Unable to generate pydantic-core schema"),
     ],
 )
 def test_a_type_that_cannot_be_read_back_is_refused(type: Any, says: str) -> None:

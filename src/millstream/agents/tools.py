@@ -64,6 +64,8 @@ class Tool(Generic[P, R]):
         fn: the function itself.
     """
 
+    __name__: str
+
     def __init__(self, fn: Callable[..., Any], options: Options, where: str, scope: Mapping[str, Any]) -> None:
         functools.update_wrapper(self, fn)
         self.name = places.check_name(options.name if options.name is not None else getattr(fn, "__name__", None), "a tool", where)
@@ -343,9 +345,10 @@ def _business_key(key: object, name: str) -> str:
 
 
 def _awaitable(waiting: Coroutine[Any, Any, str], result: Codec, name: str) -> Coroutine[Any, Any, Any]:
-    coroutine = _decoded(waiting, result, name)
+    coroutine: Any = _decoded(waiting, result, name)
     coroutine.__qualname__ = name  # for "was never awaited", and for the scope of a task that is made of it
-    return coroutine
+    waits: Coroutine[Any, Any, Any] = coroutine
+    return waits
 
 
 async def _decoded(waiting: Coroutine[Any, Any, str], result: Codec, name: str) -> Any:

@@ -243,6 +243,8 @@ class Lifecycle:
         run = self.residents.get(fact.run)
         if run is None:
             return
+        if fact.delivered:
+            run.in_hand -= 1
         for call in fact.calls:
             if not self.steps.called(run, call):
                 return  # diverged
@@ -259,6 +261,7 @@ class Lifecycle:
 
     def deliver(self, run: Run, record: RecordRow) -> None:
         """Hand over what was just recorded, or is replayed."""
+        run.in_hand += 1
         by = id = None
         sent = 0
         if record.kind == r.RECEIVED and record.note is not None:
@@ -304,7 +307,7 @@ class Lifecycle:
         timer = run.timer
         if timer is not None:
             self.watch(run, timer[0])
-        if run.open or run.asking_mail:
+        if run.open or run.asking_mail or run.in_hand:
             return
         if not run.waits and not run.doubts:
             if timer is None:

@@ -127,6 +127,7 @@ class Run:
         "replaying",
         "fresh",
         "open",
+        "in_hand",
         "waits",
         "doubts",
         "timer",
@@ -166,6 +167,7 @@ class Run:
         self.replaying = False
         self.fresh: list[Step] = []  # asked for while replaying and not in the record: they begin when the replay ends
         self.open = 0  # steps on which something in this process works, or will after a rest
+        self.in_hand = 0  # observations on their way to the handler
         self.waits: dict[str, StepCall] = {}  # receive and ask steps without an answer
         self.doubts = 0
         self.timer: tuple[int, str] | None = None  # the handler's earliest
