@@ -102,6 +102,7 @@ AMBIGUOUS: list[BaseException] = [
     anyio.BrokenResourceError(),
     anyio.ClosedResourceError(),
     anyio.EndOfStream(),
+    anyio.IncompleteRead(),
     foreign("httpx.ReadTimeout", of("httpx.TransportError", of("httpx.RequestError"))),
     foreign("httpx.ConnectError", of("httpx.TransportError")),
     foreign("httpx.HTTPStatusError", response=status(502)),
@@ -120,6 +121,7 @@ AMBIGUOUS: list[BaseException] = [
     foreign("redis.TimeoutError"),
     foreign("psycopg.OperationalError", sqlstate=None),
     foreign("psycopg2.OperationalError", pgcode=None),
+    foreign("asyncpg.ConnectionDoesNotExistError", of("asyncpg.PostgresError"), sqlstate="08003"),
     foreign("psycopg.AdminShutdown", of("psycopg.OperationalError"), sqlstate="57P01"),
 ]
 
@@ -146,6 +148,7 @@ DEFINITE: list[BaseException] = [
     foreign("psycopg.UniqueViolation", of("psycopg.IntegrityError"), sqlstate="23505"),
     foreign("psycopg.LockNotAvailable", of("psycopg.OperationalError"), sqlstate="55P03"),
     foreign("psycopg2.OperationalError", pgcode="55P03"),
+    foreign("asyncpg.UniqueViolationError", of("asyncpg.PostgresError"), sqlstate="23505"),
     foreign("sqlite3.OperationalError"),
     foreign("myapp.TransportError"),  # the same name, but in another library
 ]

@@ -165,7 +165,7 @@ class Agent(Generic[S, E, R]):
         if not agrees(self._options.state, annotated):
             state, context = name_of(self._options.state), name_of(annotated)
             raise wrong(
-                self.place, f"{self._title} has state={state}, but its handler expects Context[{context}]", "change one of them"
+                self.place, f"{self._title} has state={state}, but its handler expects Context[{context}]", f"use state={context}"
             )
 
     def _state(self) -> StateOf:
@@ -205,8 +205,10 @@ def agrees(given: Any, expected: Any) -> bool:
 
 def is_any_dict(kind: Any) -> bool:
     """``dict``, ``dict[str, Any]``, ``Mapping[str, Any]`` and their like."""
-    base, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
-    return base in (dict, Mapping) and all(argument is str or is_plain(argument) for argument in arguments)
+    if (typing.get_origin(kind) or kind) not in (dict, Mapping):
+        return False
+    key, value = typing.get_args(kind) or (Any, Any)
+    return (key is str or is_plain(key)) and is_plain(value)
 
 
 def fingerprint(fn: Callable[..., Any]) -> str:

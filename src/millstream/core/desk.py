@@ -39,7 +39,7 @@ class Limits:
 class Desk:
     """See the module. ``number()`` gives numbers of runs, events, records and so on (core.tables, Numbers)."""
 
-    __slots__ = ("graph", "limits", "now", "commit", "commands", "durable", "keys", "alarms", "touched", "counts", "stopping", "_next", "_alarm_order")
+    __slots__ = ("graph", "limits", "now", "commit", "commands", "durable", "keys", "alarms", "touched", "counts", "stopping", "horizon", "_next", "_alarm_order")
 
     def __init__(self, graph: Graph, limits: Limits) -> None:
         self.graph = graph
@@ -51,6 +51,7 @@ class Desk:
         self.keys = KeyMaker(graph.app, "")
         self.alarms: list[tuple[int, int, str, Any]] = []  # (due, order, what, of which)
         self.touched: dict[tuple[str, str], int] = {}  # (agent, key) -> the commit, not yet durable, that wrote of it
+        self.horizon = 0  # wake-ups of waiting runs are known up to this time; later ones are read from the store, us
         self.stopping = False  # no new effect starts
         self._next = 0
         self._alarm_order = 0

@@ -230,7 +230,7 @@ class Intake:
             for agent in agents:
                 self._new_run(agent, key, partition, event, None)
 
-    def _new_run(self, agent: AgentSpec, key: str, partition: int, event: EventRow, reply: tuple[int, str] | None) -> None:
+    def _new_run(self, agent: AgentSpec, key: str, partition: int, event: EventRow, asker: str | None) -> None:
         number = self.desk.number()
         row = RunRow(
             number,
@@ -246,8 +246,7 @@ class Intake:
             None,
             None,
             None,
-            None if reply is None else reply[0],
-            None if reply is None else reply[1],
+            asker,
             agent.fingerprint,
             0,
             None,
@@ -299,7 +298,7 @@ class Intake:
     def emit(self, run: Run, emitted: Emitted) -> None:
         """A run's output or emitted value; its entry is the run's completion."""
         if emitted.agent is not None:
-            self.send(run, emitted.agent, emitted.key, emitted.payload, reply=None)
+            self.send(run, emitted.agent, emitted.key, emitted.payload, asker=None)
         else:
             number = self.desk.number()
             self._emit(emitted, run.number, f"{run.id}/{number & 0xFFFFFFFF}", run.event.time, number)
@@ -326,7 +325,7 @@ class Intake:
         self._route(emitted.stream, batch, Origin(None, cause, event.event))
         self._emitted = before
 
-    def send(self, run: Run, agent: str, key: str, payload: str, *, reply: tuple[int, str] | None) -> None:
+    def send(self, run: Run, agent: str, key: str, payload: str, *, asker: str | None) -> None:
         """A run of another agent for this value, whether or not a stream leads there."""
         number = self.desk.number()
         event = EventRow(
@@ -344,7 +343,7 @@ class Intake:
             payload,
         )
         self.desk.commit.append(EVENTS, event)
-        self._new_run(self.desk.graph.agents[agent], key, event.partition, event, reply)
+        self._new_run(self.desk.graph.agents[agent], key, event.partition, event, asker)
 
     # --- the inbox streams ----------------------------------------------------------------------------------------
 

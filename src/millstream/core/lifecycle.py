@@ -305,15 +305,17 @@ class Lifecycle:
     def rest(self, run: Run) -> None:
         """Nothing in the run is ready. If only time or others can move it, it waits: say so in the store."""
         timer = run.timer
-        if timer is not None:
-            self.watch(run, timer[0])
         if run.open or run.asking_mail or run.in_hand:
+            if timer is not None:
+                self.watch(run, timer[0])
             return
         if not run.waits and not run.doubts:
             if timer is None:
+                self.desk.say(PutAway(run.number))
                 self._end(run, Raised(STUCK, False))
                 return
             if timer[0] - self.desk.now < BRIEF:
+                self.watch(run, timer[0])
                 return
         self._wait(run)
 
@@ -331,6 +333,8 @@ class Lifecycle:
         else:
             if changed:
                 self.put(run)
+            if wake is not None and wake <= self.desk.horizon:
+                self.watch(run, wake)  # a later one is read from the store in its time
             if run.number not in self.idle:
                 self.idle[run.number] = None
                 self.lines.running -= 1
@@ -406,7 +410,7 @@ class Lifecycle:
         """Its handler is closed and its memory freed."""
         del self.residents[run.number]
         self.desk.say(PutAway(run.number))
-        if run.wake is not None:
+        if run.wake is not None and run.wake <= self.desk.horizon:
             self.desk.alarm(run.wake, "run", run.number)
 
     def _release(self, run: Run) -> None:
@@ -420,7 +424,10 @@ class Lifecycle:
         """Out of line, and put away."""
         run.turn = None
         self.put(run)
-        self.lines.running -= 1
+        if run.number in self.idle:
+            del self.idle[run.number]
+        else:
+            self.lines.running -= 1
         self._dismiss(run)
         self.lines.vacate(run.instance)
 
@@ -440,8 +447,8 @@ class Lifecycle:
             self.intake.emit(run, emitted)
         if end.output is not None:
             self.intake.emit(run, end.output)
-        if run.reply is not None:
-            self.mail.reply(run.reply, run, end.answer, None)
+        if run.asker is not None:
+            self.mail.reply(run.asker, run, end.answer, None)
         run.status, run.turn = r.DONE, None
         self.desk.counts["done"] += 1
         self._forget(run, finished=self.desk.now)
@@ -468,8 +475,8 @@ class Lifecycle:
             run.turn = None
         self.desk.counts["failed"] += 1
         self.intake.failure(run, error)
-        if run.reply is not None and status != r.DIVERGED:
-            self.mail.reply(run.reply, run, None, error)
+        if run.asker is not None and status != r.DIVERGED:
+            self.mail.reply(run.asker, run, None, error)
         self._forget(run, finished=self.desk.now, error=error)
 
     def _forget(self, run: Run, *, finished: int, error: dict[str, Any] | None = None) -> None:

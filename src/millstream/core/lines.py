@@ -42,7 +42,7 @@ class Queued:
 class Instance:
     """One agent instance (agent, key) in memory."""
 
-    __slots__ = ("spec", "key", "partition", "loaded", "state", "version", "state_run", "line", "more", "holder", "ready", "starting")
+    __slots__ = ("spec", "key", "partition", "loaded", "state", "version", "state_run", "changed", "line", "more", "holder", "ready", "starting")
 
     def __init__(self, spec: AgentSpec, key: str, partition: int) -> None:
         self.spec = spec
@@ -52,6 +52,7 @@ class Instance:
         self.state: str | None = None
         self.version = 0
         self.state_run = 0
+        self.changed: dict[int, RunRow] = {}  # rows written while the store is being asked
         self.line: list[Queued] = []  # without the holder
         self.more = False  # the line goes on in the store
         self.holder: Run | None = None  # the resident head of the line
@@ -94,19 +95,24 @@ class Lines:
     def rejoin(self, row: RunRow) -> None:
         """A run in line that is not resident has something to do now; its row says so and is already written."""
         instance = self.instance(self.desk.graph.agents[row.agent], row.key)
+        if not instance.loaded:
+            instance.changed[row.run] = row  # what the store is about to answer may be older
+            return
         for queued in instance.line:
             if queued.row.run == row.run:
                 queued.row = row
                 break
         else:
-            if instance.loaded and (not instance.line or (instance.line[-1].row.turn or 0) < (row.turn or 0)):
+            if not instance.line or (instance.line[-1].row.turn or 0) < (row.turn or 0):
                 self._join(instance, Queued(row, None))
         self.advance(instance)
 
     def leave(self, row: RunRow) -> None:
         """A run that is not resident has left its line; its row is already written."""
         instance = self.instances.get((row.agent, row.key))
-        if instance is not None:
+        if instance is not None and not instance.loaded:
+            instance.changed[row.run] = row
+        elif instance is not None:
             instance.line = [queued for queued in instance.line if queued.row.run != row.run]
             self.advance(instance)
 
@@ -156,6 +162,14 @@ class Lines:
 
     def _merge(self, instance: Instance, rows: list[RunRow], more: bool) -> None:
         """Put what the store holds of a line before what came while it was asked."""
+        if instance.changed:
+            known = {row.run for row in rows}
+            rows = [instance.changed.get(row.run, row) for row in rows]
+            rows = [row for row in rows if row.turn is not None]
+            if not more:
+                rows += [row for row in instance.changed.values() if row.run not in known and row.turn is not None]
+                rows.sort(key=lambda row: row.turn or 0)
+            instance.changed = {}
         fresh = instance.line
         first = fresh[0].row.turn if fresh else None
         stored = [Queued(row, None) for row in rows if first is None or (row.turn or 0) < first]

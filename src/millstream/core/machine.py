@@ -248,12 +248,13 @@ class Machine:
         """Read which runs in the store are to be woken soon."""
         if not self._reading_wakes:
             self._reading_wakes = True
-            self.desk.say(LoadWakes(self.desk.now + HORIZON, WAKES, self.desk.commit.number - 1))
+            self.desk.horizon = self.desk.now + HORIZON
+            self.desk.say(LoadWakes(self.desk.horizon, WAKES, self.desk.commit.number - 1))
 
     def _wakes_loaded(self, fact: WakesLoaded) -> None:
         self._reading_wakes = False
         for row in fact.rows:
-            if row.wake is not None and row.run not in self.lifecycle.residents:
+            if row.wake is not None:
                 self.desk.alarm(row.wake, "run", row.run)
         # Read on before the last of these is due; if more were found than read, they are due no earlier than the last one.
         again = fact.rows[-1].wake if fact.more and fact.rows else fact.until - HORIZON // 2

@@ -230,7 +230,7 @@ class Mail:
         step.recorded = self.lifecycle.record(run, r.INTENDED, call.step, tool=call.name, key=call.key, args=call.args)
         step.phase = Step.PERFORMING
         self.expect(run, call)
-        self.intake.send(run, call.name, call.key or "", call.args, reply=(run.number, call.step))
+        self.intake.send(run, call.name, call.key or "", call.args, asker=r.dump([run.number, call.step, run.spec.name, run.key]))
 
     def expect(self, run: Run, call: StepCall) -> None:
         """Wait for the answer to an ask."""
@@ -260,16 +260,16 @@ class Mail:
                 open_.extend(self.asking.get(place, {}).values())
         return False
 
-    def reply(self, to: tuple[int, str], run: Run, answer: str | None, error: dict[str, Any] | None) -> None:
+    def reply(self, asker: str, run: Run, answer: str | None, error: dict[str, Any] | None) -> None:
         """The asked run has ended; the answer is in the same entry."""
-        number, step = to
+        number, step, agent, key = r.json_decode(asker)
         wrapped = None if error is None else _ask_failed(run, error)
-        asker = self.lifecycle.residents.get(number)
+        waiting = self.lifecycle.residents.get(number)
         mail = MailRow(
             self.desk.number(),
-            run.partition,
-            run.spec.name if asker is None else asker.spec.name,
-            run.key if asker is None else asker.key,
+            partition_of(key, self.desk.graph.partitions),
+            agent,
+            key,
             number,
             "reply",
             step,
@@ -281,13 +281,13 @@ class Mail:
             answer,
             None if wrapped is None else r.dump(wrapped),
         )
-        if asker is not None:
-            if step in asker.waits and not asker.replaying:
-                self._consume(asker, asker.waits[step], mail, stored=False)
+        if waiting is not None:
+            if step in waiting.waits and not waiting.replaying:
+                self._consume(waiting, waiting.waits[step], mail, stored=False)
                 return
-            if asker.steps.get(step) is not None and asker.steps[step].phase == Step.ABANDONED:
+            if waiting.steps.get(step) is not None and waiting.steps[step].phase == Step.ABANDONED:
                 return  # nobody waits for it any more
-        self._store(mail, asker)
+        self._store(mail, waiting)
 
 
 def _deadlock(here: Place, there: Place) -> dict[str, Any]:

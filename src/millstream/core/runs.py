@@ -118,7 +118,7 @@ class Run:
         "generation",
         "created",
         "started",
-        "reply",
+        "asker",
         "fingerprint",
         "resumes",
         "instance",
@@ -158,7 +158,7 @@ class Run:
         self.generation = row.generation
         self.created = row.created
         self.started = row.started
-        self.reply: tuple[int, str] | None = None if row.reply_run is None else (row.reply_run, row.reply_step or "")
+        self.asker = row.asker  # as the store has it
         self.fingerprint = row.fingerprint
         self.resumes = row.resumes
         self.instance: Instance  # once it is resident
@@ -190,7 +190,6 @@ class Run:
         return any(step.busy for step in self.steps.values())
 
     def row(self, *, finished: int | None = None, error: dict[str, Any] | None = None) -> RunRow:
-        reply_run, reply_step = self.reply if self.reply is not None else (None, None)
         return RunRow(
             self.number,
             self.partition,
@@ -205,8 +204,7 @@ class Run:
             finished,
             self.wake,
             self.awaiting,
-            reply_run,
-            reply_step,
+            self.asker,
             self.fingerprint,
             self.resumes,
             None if error is None else dump(error),

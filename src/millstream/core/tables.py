@@ -71,8 +71,7 @@ class RunRow(NamedTuple):
     finished: int | None
     wake: int | None  # the earliest timer of a waiting run, us
     awaits: str | None  # JSON: [[step, signal name, about], ...] of a waiting run
-    reply_run: int | None  # the run that asked, and its step
-    reply_step: str | None
+    asker: str | None  # JSON: [run, step, agent, key] of the ask that this run answers
     fingerprint: str  # of the agent's code when the run last started
     resumes: int  # starts after an unclean death without progress since
     error: str | None  # JSON: {type, message, data}

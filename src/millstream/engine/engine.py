@@ -36,12 +36,12 @@ from millstream.core.commands import (
     WakeAt,
 )
 from millstream.core.desk import Limits
-from millstream.core.facts import AttemptEnded, Due, Durable, Fact, Forgotten, Opened, SinkWritten, Stopping
+from millstream.core.facts import AttemptEnded, Due, Durable, Fact, Forgotten, SinkWritten, Stopping
 from millstream.core.graph import Graph
-from millstream.core.lifecycle import DEATHS
 from millstream.core.machine import Machine
 from millstream.core.runs import dump, json_decode
-from millstream.core.tables import META, SINKS, Commit, MetaRow, SinkRow
+from millstream.core.tables import SINKS, Commit, SinkRow
+from millstream.engine import recovery
 from millstream.engine.clock import Clock
 from millstream.engine.committer import Committer
 from millstream.engine.loader import Loader
@@ -156,35 +156,9 @@ class Engine:
         Raises:
             ClockJumped, SinkError, StoreError.
         """
-        meta = self.store.meta()
-        now = self.clock.start(int(meta.get("time", "0")))
-        epoch = int(meta.get("epoch", "0")) + 1
-        unclean = epoch > 1 and meta.get("clean") != "1"
-        sinks = {row.sink: row for row in self.store.sinks()}
-        last = {name: self.store.last_output(name) for name in self.graph.sinks}
-        begun = Commit(0)
-        for name, value in (("epoch", str(epoch)), ("time", str(now))):
-            begun.put(META, MetaRow(name, value))
-        if not self._visiting:
-            begun.put(META, MetaRow("clean", "0"))
-        self.store.write(begun)
-        self._open_sinks(sinks, last)
-        running = self.store.runs(status="running") if unclean else ()
-        opened = Opened(
-            now,
-            meta["store_id"],
-            epoch,
-            unclean,
-            self.store.backlog_bytes(),
-            self.store.sources(),
-            list(sinks.values()),
-            last,
-            self.store.askers(),
-            self.store.mailed(),
-            [row for row in running if row.resumes >= DEATHS - 1 and not self._visiting],
-            [] if self._visiting else list(self.store.runs(status="diverged")),
-        )
-        self.machine.desk.open(meta["store_id"], epoch)
+        opened = recovery.begin(self.graph, self.store, self.clock, visiting=self._visiting)
+        self._open_sinks({row.sink: row for row in opened.sinks}, opened.last_outputs)
+        self.machine.desk.open(opened.store_id, opened.epoch)
         self.runs = Runs(self.graph, self.machine.desk.keys, self._resources)
         self.feed(opened)
 
@@ -286,11 +260,7 @@ class Engine:
         if not broken:
             await self._flush()
             self.committer.close()
-            end = Commit(0)
-            if not self._visiting:
-                end.put(META, MetaRow("clean", "1"))
-            end.put(META, MetaRow("time", str(self.machine.desk.now)))
-            self.store.write(end)
+            recovery.end(self.store, self.machine.desk.now, visiting=self._visiting)
         else:
             self.committer.close(abandon=True)
 
@@ -377,7 +347,7 @@ class Engine:
         commit = self.machine.take()
         if commit is not None:
             if commit.rows:
-                commit.put(META, MetaRow("time", str(self.machine.desk.now)))
+                recovery.stamp(commit, self.machine.desk.now)
             self.committer.write(commit)
 
     def _committed(self, commit: Commit, took: float) -> None:

@@ -242,13 +242,15 @@ _NAMES: dict[tuple[str, str], Callable[[BaseException], bool]] = {
     ("anyio", "BrokenWorkerProcess"): _always,
     ("anyio", "ClosedResourceError"): _always,
     ("anyio", "EndOfStream"): _always,
+    ("anyio", "IncompleteRead"): _always,
     ("trio", "BrokenResourceError"): _always,
     ("trio", "ClosedResourceError"): _always,
     ("trio", "TooSlowError"): _always,
     ("redis", "ConnectionError"): _always,
     ("redis", "TimeoutError"): _always,
     ("pymongo", "ConnectionFailure"): _always,  # also AutoReconnect, NetworkTimeout
-    ("asyncpg", "PostgresConnectionError"): _always,
+    ("pymongo", "WTimeoutError"): _always,
+    ("asyncpg", "PostgresError"): _is_lost_session,
     ("psycopg", "OperationalError"): _is_lost_session,
     ("psycopg2", "OperationalError"): _is_lost_session,
 }

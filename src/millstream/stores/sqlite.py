@@ -297,6 +297,7 @@ class SqliteStore:
                 self._reader = self._connect(apsw.SQLITE_OPEN_READONLY)
                 self._check(self._reader, app, partitions)
             else:
+                self._refuse_remains()
                 self._writer = self._connect(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
                 self._prepare(self._writer, app, partitions)
                 self._reader = self._connect(apsw.SQLITE_OPEN_READWRITE)
@@ -309,6 +310,14 @@ class SqliteStore:
         self._snapshot = _Snapshot(self._rows)
 
     # opening
+
+    def _refuse_remains(self) -> None:
+        """SQLite takes a file under 512 bytes for an empty one, and deletes the WAL beside it."""
+        size, wal = _file_bytes(self.path), _file_bytes(f"{self.path}-wal")
+        if 0 < size < 512:
+            raise StoreError(f"{self.path}: not a SQLite file ({size} bytes); restore a backup or use another data folder")
+        if size == 0 and wal > 0:
+            raise StoreError(f"{self.path}: missing or empty, but {wal} bytes of it are in {self.path}-wal; restore a backup")
 
     def _connect(self, flags: int) -> apsw.Connection:
         connection = apsw.Connection(self.path, flags=flags, vfs=self._vfs, statementcachesize=256)

@@ -82,7 +82,7 @@ def event(number: int, **changes: Any) -> EventRow:
 
 def run(number: int, **changes: Any) -> RunRow:
     """A queued run of (fulfil, ada), in line, of event 1."""
-    row = RunRow(number, 3, "fulfil", "ada", 1, number, "queued", 0, 20, None, None, None, None, None, None, "f1", 0, None)
+    row = RunRow(number, 3, "fulfil", "ada", 1, number, "queued", 0, 20, None, None, None, None, None, "f1", 0, None)
     return row._replace(**changes)
 
 
