@@ -23,7 +23,7 @@ from millstream.core.facts import Advanced, Raised, Returned, StepCall
 from millstream.core.identity import KeyMaker
 from millstream.core.tables import JSON, EventRow
 from millstream.engine.runs import Runs
-from millstream.errors import DeclarationError
+from millstream.errors import DeclarationError, NotFound, UsageError
 
 BEGIN = datetime(2024, 5, 1, 12, 0, 0, 123, tzinfo=UTC)
 US = timedelta(microseconds=1)
@@ -49,8 +49,10 @@ class World:
         self._note(self.runs.start(Start(7, "3-0-7", agent.name, "k", event, state, self.at, 0)))
 
     def deliver(self, kind: str, step: str = "", **fields: Any) -> None:
-        values = {name: fields.get(name) for name in Deliver.__struct_fields__ if name not in ("run", "kind", "at", "step")}
-        advanced = self.runs.deliver(Deliver(run=7, kind=kind, at=self.at, step=step, **values))
+        values: dict[str, Any] = (
+            dict.fromkeys(Deliver.__struct_fields__) | {"run": 7, "kind": kind, "at": self.at, "step": step} | fields
+        )
+        advanced = self.runs.deliver(Deliver(**values))
         assert advanced is not None
         self._note(advanced)
 
@@ -103,8 +105,8 @@ Handle = Callable[[Context[Any], Any], Coroutine[Any, Any, Any]]
 def agent_of(handler: Handle, *, state: Any = dict, **options: Any) -> tuple[App, Agent[Any, Any, Any]]:
     app = App("test")
     app.stream("alerts", type=Order, key="id")
-    made: Agent[Any, Any, Any] = app.agent(state=state, name="agent", **options)(handler)
-    return app, made
+    declare: Any = app.agent(state=state, name="agent", **options)
+    return app, declare(handler)
 
 
 def run(handler: Handle, *, payload: str = "{}", before: str | None = None, **options: Any) -> World:
@@ -268,7 +270,7 @@ def test_any_function_can_be_recorded_as_a_step() -> None:
         page = await ctx.step("fetch", fetch, "http://x", 2)
         assert page == ("http://x", 2)
         assert await ctx.step("double", double, Decimal("1.5")) == Decimal("3.0")
-        return [await ctx.step(f"n-{n}", lambda n=n: n) for n in range(3)]
+        return [await ctx.step(f"n-{n}", lambda n: n, n) for n in range(3)]
 
     world = run(handler)
     call = world.calls[0]
@@ -461,22 +463,22 @@ def test_a_wrong_value_or_target_is_an_error_of_the_line_that_gave_it() -> None:
 
     @app.agent()
     async def agent(ctx: Context[Any], event: Any) -> None:
-        for call, error, says in [
+        cases: list[tuple[Callable[[], object], type[Exception], str]] = [
             (lambda: ctx.emit("alerts", {"id": "x"}), TypeError, r"ctx.emit\(alerts\): \$ is .* give a Order"),
             (lambda: ctx.emit("alerts", None), TypeError, r"ctx.emit\(alerts\): None \(NoneType\) does not fit Order"),
             (lambda: ctx.emit("other", {"x": float("nan")}), ValueError, r"ctx.emit\(other\): \$\['x'\] is nan"),
-            (lambda: ctx.emit("other", {}, key=1.5), TypeError, r"ctx.emit\(other\): key must be text or a whole number, not 1.5"),  # type: ignore[arg-type]
-            (lambda: ctx.emit("alert", {}), LookupError, "there is no stream 'alert' to emit to; there are agent.output, alerts"),
-            (lambda: ctx.emit("doubts", {}), LookupError, "there is no stream 'doubts' to emit to"),
-            (lambda: ctx.emit(derived, {}), LookupError, "nothing can be emitted to other.filter: only to streams of App.stream"),
-            (lambda: ctx.emit(app.failures, {}), LookupError, "nothing can be emitted to failures"),
-            (lambda: ctx.send("agnet", "k", {}), LookupError, "there is no agent 'agnet'; there are agent"),
+            (lambda: ctx.emit("other", {}, key=1.5), TypeError, r"ctx.emit\(other\): key must be text or a whole number, not 1.5"),  # type: ignore[call-overload]
+            (lambda: ctx.emit("alert", {}), NotFound, "there is no stream 'alert' to emit to; there are agent.output, alerts"),
+            (lambda: ctx.emit("doubts", {}), NotFound, "there is no stream 'doubts' to emit to"),
+            (lambda: ctx.emit(derived, {}), UsageError, "nothing can be emitted to other.filter: only to streams of App.stream"),
+            (lambda: ctx.emit(app.failures, {}), UsageError, "nothing can be emitted to failures"),
+            (lambda: ctx.send("agnet", "k", {}), NotFound, "there is no agent 'agnet'; there are agent"),
             (lambda: ctx.send("agent", "k", {1: 2}), TypeError, r"ctx.send\(agent\): \$ would come back without its key 1"),
-            (lambda: ctx.ask("agnet", "k", {}), LookupError, "there is no agent 'agnet'"),
+            (lambda: ctx.ask("agnet", "k", {}), NotFound, "there is no agent 'agnet'"),
             (lambda: ctx.ask("agent", "k", object()), TypeError, r"ctx.ask\(agent\): \$ is <object"),
-        ]:
-            kind: Any = error if error is not LookupError else Exception
-            with raising(kind, says):
+        ]
+        for call, error, says in cases:
+            with raising(error, says):
                 call()
 
     assert World(app, agent).returned().emitted == []

@@ -57,6 +57,8 @@ class Agent(Generic[S, E, R]):
         fn: the handler.
     """
 
+    __name__: str
+
     def __init__(
         self,
         fn: Callable[[Context[S], E], Coroutine[Any, Any, R | None]],

@@ -39,7 +39,7 @@ def resolve(target: str) -> App:
         raise UsageError(f"TARGET {target!r} is neither a file nor a name in a module; give path.py, or module:app")
     if name.endswith(".py") or os.sep in name:
         raise UsageError(f"TARGET {target!r} mixes a path with a name; give {name}, or the module's dotted name before the colon")
-    return _named_app(_import(name), attribute, target)
+    return _named_app(_import(name, target), attribute, target)
 
 
 def _load(path: str) -> ModuleType:
@@ -66,7 +66,7 @@ def _load(path: str) -> ModuleType:
     return module
 
 
-def _import(name: str) -> ModuleType:
+def _import(name: str, target: str) -> ModuleType:
     _put_first(os.getcwd())
     try:
         return importlib.import_module(name)
@@ -75,7 +75,7 @@ def _import(name: str) -> ModuleType:
             raise UsageError(
                 f"there is no module {error.name} (looked in {os.getcwd()} first); give path.py, or module:app"
             ) from None
-        raise _failed(error, name) from error
+        raise _failed(error, target) from error
 
 
 def _only_app(module: ModuleType, target: str) -> App:
@@ -109,7 +109,7 @@ def _named_app(module: ModuleType, attribute: str, target: str) -> App:
 
 
 def _failed(error: Exception, target: str) -> DeclarationError:
-    """The user's error with the innermost place of their code: ours and the importing machinery are of no use to them."""
+    """The user's error with the innermost line of theirs: neither libraries nor the importing machinery are for them to mend."""
     if isinstance(error, DeclarationError):
         return error
     if isinstance(error, SyntaxError) and error.filename:
@@ -118,16 +118,14 @@ def _failed(error: Exception, target: str) -> DeclarationError:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
         where = places.place(frames[-1].filename, frames[-1].lineno or 0) if frames else target
     hint = ""
-    if isinstance(error, ImportError) and "relative import" in str(error):
+    if isinstance(error, ImportError) and "no known parent package" in str(error) and target.endswith(".py"):
         hint = "; it is part of a package, so give module:app instead of its path"
     return DeclarationError(f"{where}: {target} cannot be imported: {type(error).__name__}: {error}{hint}")
 
 
 def _is_theirs(filename: str) -> bool:
-    return (
-        not filename.startswith((places.PACKAGE, "<frozen importlib"))
-        and os.path.basename(os.path.dirname(filename)) != "importlib"
-    )
+    libraries = (places.PACKAGE, "<frozen", os.path.dirname(os.__file__) + os.sep)
+    return not filename.startswith(libraries) and f"{os.sep}site-packages{os.sep}" not in filename
 
 
 def _stem(module: ModuleType) -> str:

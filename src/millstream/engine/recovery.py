@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from millstream.core.facts import Opened
 from millstream.core.graph import Graph
+from millstream.core.lifecycle import DEATHS
 from millstream.core.tables import META, Commit, MetaRow
 from millstream.engine.clock import Clock
 from millstream.engine.ports import Store
 
-SUSPECT = 2  # active in so many consecutive unclean deaths: the core starts such a run alone
+SUSPECT = DEATHS - 1  # of these consecutive unclean deaths, without getting anywhere: the core starts such a run apart
 
 
 def begin(graph: Graph, store: Store, clock: Clock, *, visiting: bool = False) -> Opened:

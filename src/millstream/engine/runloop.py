@@ -49,7 +49,10 @@ from typing import Any, NoReturn, TypeVarTuple, Unpack
 from millstream.errors import HandlerStuck, IoInRun, RunPutAway, UsageError
 
 STUCK = 100_000
-"""Callbacks in one drain after which the handler is taken to be in an endless loop."""
+"""Callbacks in one drain, in more than `POLLS` turns, after which the handler is taken to be in an endless loop.
+
+A wide handler (a ``gather`` of 100,000) runs as many in a few turns, and ends.
+"""
 
 POLLS = 100
 """Identical turns, in which no task took a step, after which a drain leaves the polling callbacks for the next one."""
@@ -363,31 +366,40 @@ class RunLoop(_Refusing):
 
     def _run_ready(self) -> None:
         turns = calls = repeats = 0
-        while self._ready:
-            batch, self._ready = self._ready, []
-            self._cancels_end = -1
-            done = 0
-            try:
-                for handle in batch:
-                    done += 1
-                    if not handle._cancelled:
-                        try:
-                            handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
-                        except (SystemExit, KeyboardInterrupt):
-                            raise
-                        except BaseException as error:
-                            self._callback_failed(handle, error)
-            finally:
-                if done < len(batch):  # only when the process is told to end
-                    self._ready[:0] = batch[done:]
-            turns += 1
-            calls += done
-            if turns > POLLS:  # cheap in every ordinary drain
-                repeats = repeats + 1 if _same_callbacks(batch, self._ready) else 0
-                if repeats > POLLS:
-                    return
-                if calls > STUCK:
-                    raise HandlerStuck(self._why_stuck(calls))
+        batch: list[asyncio.Handle] = []
+        try:
+            while self._ready:
+                batch, self._ready = self._ready, []
+                self._cancels_end = -1
+                self._run_turn(batch)
+                turns += 1
+                calls += len(batch)
+                if turns > POLLS:  # cheap in every ordinary drain
+                    repeats = repeats + 1 if _same_callbacks(batch, self._ready) else 0
+                    if repeats > POLLS:
+                        break
+                    if calls > STUCK:
+                        raise HandlerStuck(self._why_stuck(calls))
+        finally:
+            batch = []  # exceptions keep their frames, and so those of their callers: these must not hold on to tasks
+
+    def _run_turn(self, batch: list[asyncio.Handle]) -> None:
+        done = 0
+        handle: Any = None
+        try:
+            for handle in batch:
+                done += 1
+                if not handle._cancelled:
+                    try:
+                        handle._context.run(handle._callback, *handle._args)
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as error:
+                        self._callback_failed(handle, error)
+        finally:
+            if done < len(batch):  # only when the process is told to end
+                self._ready[:0] = batch[done:]
+            handle = batch = []
 
     def _callback_failed(self, handle: asyncio.Handle, error: BaseException) -> None:
         trace = error.__traceback__

@@ -98,6 +98,7 @@ CACHE_KIB = 8192  # a connection's page cache, at most
 BUSY_MS = 5000  # how long to wait for another process that writes to the file
 SIZES = (1, 4, 16, 64, 256)  # rows a statement
 PAGE_ROWS = 5000  # rows read at a time where a caller asked for all
+AGENTS_AT_MOST = 1000  # that handle one event, and that ``handling`` finds
 WAITING = "('waiting', 'in_doubt')"  # the statuses of a run that waits
 OPEN = "status NOT IN ('done', 'cancelled')"  # said in a query, it lets the partial index of such runs be used
 
@@ -741,6 +742,34 @@ class SqliteStore:
                 return
             bound = page[-1].run
             left = None if left is None else left - len(page)
+
+    def open_runs(self) -> dict[str, int]:
+        """How many runs there are of each status but done and cancelled."""
+        return dict(self._rows(f"SELECT status, count(*) FROM runs WHERE {OPEN} GROUP BY status"))
+
+    def doubt_count(self) -> int:
+        """How many steps are in doubt."""
+        return int(self._rows("SELECT count(*) FROM doubts")[0][0])
+
+    def doubts_of(self, run: int) -> list[DoubtRow]:
+        """The steps of a run that are in doubt, oldest first."""
+        return self._made(DoubtRow._make, f"{_selected(DOUBTS)} WHERE run = ? ORDER BY since, step", (run,))
+
+    def states(self, agent: str, limit: int) -> list[str]:
+        """Keys of an agent that have a state, in order."""
+        return [key for (key,) in self._rows('SELECT "key" FROM states WHERE agent = ? ORDER BY "key" LIMIT ?', (agent, limit))]
+
+    def changes(self, run: int) -> list[RecordRow]:
+        """What a run recorded of the states that it left, in order."""
+        return self._made(RecordRow._make, f"{_selected(RECORDS)} WHERE run = ? AND kind = 'changed' ORDER BY record", (run,))
+
+    def handling(self, event: int) -> list[RunRow]:
+        """The runs that handle an event. Runs are numbered right behind their event, so no index is needed."""
+        return self._made(
+            RunRow._make,
+            f"{_selected(RUNS)} WHERE run > ?1 AND run <= ?1 + {AGENTS_AT_MOST} AND event = ?1 ORDER BY run",
+            (event,),
+        )
 
     def state(self, agent: str, key: str) -> StateRow | None:
         """The durable state of (agent, key), or None."""

@@ -128,12 +128,12 @@ class ForgetfulVFS(_NamedVFS):
 
         Args:
             keep: chance that an unsynced sector holds what was written last, 0.0 to forget all that was not synced;
-                None: drawn, and 0.0 every fourth time.
+                None: drawn, and every fourth time each 0.0 and 1.0 (what a SIGKILL leaves).
         """
         self._dark = True
         into.mkdir(parents=True, exist_ok=True)
         if keep is None:
-            keep = 0.0 if self._random.random() < 0.25 else self._random.random()
+            keep = self._random.choice([0.0, 1.0, self._random.random(), self._random.random()])
         unsynced = forgotten = torn = short = 0
         missing, returned = [], []
         for path, image in sorted(self._images.items()):

@@ -1,0 +1,347 @@
+"""What there is: ``runs``, ``doubts``, ``dead-letters``, ``state``. They only read, beside a running engine too."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from millstream.cli import operate
+from millstream.cli.folders import Data, Json, data_folder, looking, option
+from millstream.cli.output import (
+    brief_time,
+    count,
+    cut,
+    fail,
+    jsonl,
+    printable,
+    rfc3339,
+    rfc3339_or_none,
+    say,
+    span,
+    table,
+    tell,
+    usage,
+)
+
+if TYPE_CHECKING:
+    from millstream.core.tables import DoubtRow, EventRow, LetterRow, RunRow
+    from millstream.stores.sqlite import SqliteStore
+
+SHOWN = 50  # rows of a table, unless --limit says otherwise
+PAGE = 500  # runs whose events are read at once
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------------
+
+
+def runs(
+    status: Annotated[str | None, typer.Option(metavar="STATUS", help="Only runs of this status.")] = None,
+    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Only runs of this agent.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="KEY", help="Only runs of this key.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", show_default=False, help=f"At most N. Default: {SHOWN}, and all with --json."),
+    ] = None,
+    json: Json = False,
+    data: Data = None,
+) -> None:
+    """List runs, newest first.
+
+    A run is one handling of one event by one agent. Its status is one of queued, running, waiting, in_doubt, failed, diverged,
+    done, cancelled.
+
+    \b
+    millstream runs                         the newest ones
+    millstream runs --status failed         what to look at; then show RUN, retry RUN
+    millstream runs --agent fulfil --key c42
+    millstream runs --json | jq -r 'select(.status == "failed") | .run'
+
+    With --json: run, agent, key, status, event, created, finished, error (null, or type, message and data).
+    """
+    from millstream.core.runs import STATUSES
+
+    if status is not None and status not in STATUSES:
+        usage(f"there is no status {status!r}; a run is one of {', '.join(STATUSES)}")
+    with looking(data) as store:
+        found = store.runs(status=status, agent=agent, key=key, limit=limit)
+        if json:
+            for row, event in _with_events(store, found):
+                say(jsonl(run_json(row, event)))
+            return
+        shown = list(_with_events(store, found if limit is not None else itertools.islice(found, SHOWN + 1)))
+        more = limit is None and len(shown) > SHOWN
+        shown = shown[:SHOWN] if limit is None else shown
+        if not shown:
+            chosen = any(value is not None for value in (status, agent, key))
+            tell("no runs" + (" of that kind" if chosen else " yet"))
+            return
+        table(("RUN", "AGENT", "KEY", "STATUS", "EVENT", "CREATED", "TOOK", "NOTE"), [_run_cells(*pair) for pair in shown])
+        if more:
+            tell(f"(the newest {SHOWN}; --limit N shows more)")
+
+
+def _with_events(store: SqliteStore, found: Iterator[RunRow]) -> Iterator[tuple[RunRow, EventRow | None]]:
+    while page := list(itertools.islice(found, PAGE)):
+        events = {event.event: event for event in store.events([row.event for row in page])}
+        for row in page:
+            yield row, events.get(row.event)
+
+
+def run_json(row: RunRow, event: EventRow | None) -> dict[str, Any]:
+    from millstream.core.identity import run_id
+
+    return {
+        "run": run_id(row.partition, row.run),
+        "agent": row.agent,
+        "key": row.key,
+        "status": row.status,
+        "event": None if event is None else event.id,
+        "created": rfc3339(row.created),
+        "finished": rfc3339_or_none(row.finished),
+        "error": None if row.error is None else decoded(row.error),
+    }
+
+
+def _run_cells(row: RunRow, event: EventRow | None) -> list[str]:
+    from millstream.core.identity import run_id
+
+    took = "" if row.finished is None or row.started is None else span(row.finished - row.started)
+    event_id = "" if event is None else cut(event.id, 40)
+    return [
+        run_id(row.partition, row.run),
+        row.agent,
+        row.key,
+        row.status,
+        event_id,
+        brief_time(row.created),
+        took,
+        cut(_note(row), 100),
+    ]
+
+
+def _note(row: RunRow) -> str:
+    if row.error is not None:
+        blocks = "blocks its key: " if row.turn is not None else ""
+        return blocks + error_line(row.error)
+    if row.status == "waiting":
+        return " or ".join(waits(row)) or "waits"
+    return ""
+
+
+def waits(row: RunRow) -> list[str]:
+    """What a waiting run waits for, in words."""
+    found = []
+    for _, kind, name, about in decoded(row.awaits or "[]"):
+        if kind == "ask":
+            found.append(f"the answer of {name} {about!r}")
+        else:
+            found.append(f"signal {name}" + ("" if about is None else f" about {about}"))
+    if row.wake is not None:
+        found.append(f"until {brief_time(row.wake)}")
+    return found
+
+
+def error_line(text: str | None) -> str:
+    """An error as it is in the store, on one line."""
+    error = decoded(text) if text else {}
+    kind, message = error.get("type") or "error", (error.get("message") or "").strip().split("\n")
+    return f"{kind}: {message[0]}" + (" …" if len(message) > 1 else "") if message[0] else str(kind)
+
+
+def decoded(text: str) -> Any:
+    """JSON of the store; what is none (it was erased, or written by hand) as it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+# --- doubts ---------------------------------------------------------------------------------------------------------------
+
+
+def doubts(json: Json = False, data: Data = None) -> None:
+    """List the steps in doubt, oldest first, and how to settle them.
+
+    A step is in doubt when it was started and nobody can tell whether it took effect: its class does not allow to do it again,
+    and nothing could be asked. Look at the far side, then say what happened:
+
+    \b
+    millstream doubts
+    millstream resolve STEP --result JSON   it happened, and this is what it returned
+    millstream resolve STEP --retry         it did not happen: do it now
+    millstream resolve STEP --fail TEXT     it did not happen, and shall not
+
+    With --json: step, run, agent, key, tool, args, kwargs, idempotency_key, attempts, sent, error.
+    """
+    with looking(data) as store:
+        found = store.doubts()
+    if json:
+        for row in found:
+            say(jsonl(doubt_json(row)))
+        return
+    if not found:
+        tell("nothing is in doubt")
+        return
+    table(("STEP", "AGENT", "KEY", "CLASS", "CALL", "SENT", "WHY"), [_doubt_cells(row) for row in found])
+    where = option(data_folder(data))
+    tell(
+        f"\n{count(len(found), 'step')} in doubt. Look at the far side whether it happened (the idempotency key is in --json), then:\n"
+        f"  millstream resolve STEP --result JSON{where}   it happened, and this is what it returned\n"
+        f"  millstream resolve STEP --retry{where}         it did not happen: do it now\n"
+        f"  millstream resolve STEP --fail TEXT{where}     it did not happen, and shall not"
+    )
+
+
+def doubt_json(row: DoubtRow) -> dict[str, Any]:
+    args, kwargs = arguments(row.args)
+    return {
+        "step": doubt_step(row),
+        "run": doubt_step(row).partition("/")[0],
+        "agent": row.agent,
+        "key": row.key,
+        "tool": row.tool,
+        "args": args,
+        "kwargs": kwargs,
+        "idempotency_key": row.idempotency_key,
+        "attempts": row.attempts,
+        "sent": rfc3339(row.sent),
+        "error": None if row.error is None else decoded(row.error),
+    }
+
+
+def doubt_step(row: DoubtRow) -> str:
+    """The public id of a step in doubt."""
+    from millstream.core.identity import run_id, step_id
+
+    return step_id(run_id(row.partition, row.run), row.step)
+
+
+def _doubt_cells(row: DoubtRow) -> list[str]:
+    again = "" if row.attempts == 1 else f" ({row.attempts} attempts)"
+    shown = call(row.tool, row.args, 80)
+    return [doubt_step(row), row.agent, row.key, row.effect, shown, brief_time(row.sent) + again, cut(error_line(row.error), 100)]
+
+
+def arguments(text: str | None) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and named arguments from a record."""
+    found = decoded(text) if text else None
+    if isinstance(found, list) and len(found) == 2 and isinstance(found[0], list) and isinstance(found[1], dict):
+        return found[0], found[1]
+    return [], {}
+
+
+def call(tool: str, text: str | None, limit: int) -> str:
+    """A step as its call: ``charge("o-1", cents=1200)``."""
+    args, kwargs = arguments(text)
+    given = [json.dumps(value, ensure_ascii=False) for value in args]
+    given += [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in kwargs.items()]
+    return f"{tool}({cut(', '.join(given), limit)})"
+
+
+# --- dead letters ---------------------------------------------------------------------------------------------------------
+
+
+def dead_letters(
+    retry: Annotated[bool, typer.Option("--retry", help="Read them all again: those that are good now become events.")] = False,
+    json: Json = False,
+    data: Data = None,
+) -> None:
+    """List input that could not become an event: malformed, without a key, or not of the declared type.
+
+    It is kept with its position and the reason. Repair the app (or its types), then have it read again; the engine does
+    that, because it knows the app's sources.
+
+    \b
+    millstream dead-letters
+    millstream dead-letters --retry         while `millstream run TARGET` runs
+
+    With --json: stream, position, error, data. With --retry --json: retried, remaining.
+    """
+    if retry:
+        operate.retry_letters(data, json)
+        return
+    with looking(data) as store:
+        letters = _letters(store)
+        if json:
+            for row in letters:
+                say(jsonl(_letter_json(row)))
+            return
+        shown = [_letter_cells(row) for row in letters]
+    if not shown:
+        tell("no dead letters")
+        return
+    table(("STREAM", "POSITION", "AT", "ERROR", "DATA"), shown)
+    tell(f"\n{count(len(shown), 'dead letter')}; `millstream dead-letters --retry` has them read again while the engine runs")
+
+
+def _letters(store: SqliteStore) -> Iterator[LetterRow]:
+    after = 0
+    while page := store.letters(after, PAGE):
+        yield from page
+        after = page[-1].letter
+
+
+def _letter_json(row: LetterRow) -> dict[str, Any]:
+    position = None if row.position is None else decoded(row.position)
+    return {"stream": row.stream, "position": position, "error": row.error, "data": row.data}
+
+
+def _letter_cells(row: LetterRow) -> list[str]:
+    position = "" if row.position is None else str(decoded(row.position))
+    shown = cut(row.data or "", 80)
+    if row.size > len((row.data or "").encode("utf-8", "replace")):
+        shown += f" (of {count(row.size, 'byte')})"
+    return [row.stream, position, brief_time(row.at), cut(row.error, 120), shown]
+
+
+# --- state ----------------------------------------------------------------------------------------------------------------
+
+
+def state(
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of the agent.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key.")],
+    json: Json = False,
+    data: Data = None,
+) -> None:
+    """Print the durable state of an agent for one key.
+
+    \b
+    millstream state fulfil c42
+    millstream state fulfil c42 --json | jq .state
+
+    With --json: agent, key, version (how many runs have changed it), run (the last of them), state.
+    """
+    from millstream.core.identity import run_id
+
+    with looking(data) as store:
+        row = store.state(agent, key)
+        if row is None:
+            _no_state(store, agent, key)
+    last = run_id(row.partition, row.run)
+    value = None if row.payload is None else decoded(row.payload)
+    if json:
+        say(jsonl({"agent": row.agent, "key": row.key, "version": row.version, "run": last, "state": value}))
+    else:
+        tell(f"{printable(row.agent)} {printable(row.key)}: version {row.version}, left by run {last}")
+        say(pretty(value))
+
+
+def _no_state(store: SqliteStore, agent: str, key: str) -> None:
+    agents = store.agents()
+    if agent not in agents:
+        fail(f"no agent {agent!r} has run in {Path(store.path).parent}; there are: {', '.join(agents) or 'none yet'}")
+    handled = next(store.runs(agent=agent, key=key, limit=1), None)
+    if handled is not None:
+        fail(f"{agent} has left no state for the key {key!r}: none of its runs has changed it (see `millstream runs --key {key}`)")
+    near = store.states(agent, 5)
+    fail(f"{agent} has handled no event of the key {key!r}" + (f"; there are keys such as {', '.join(near)}" if near else ""))
+
+
+def pretty(value: Any) -> str:
+    """A value as JSON on several lines."""
+    return printable(json.dumps(value, ensure_ascii=False, indent=2), lines=True)

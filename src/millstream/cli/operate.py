@@ -1,0 +1,219 @@
+"""What people do to runs: ``signal``, ``resolve``, ``retry``, ``cancel``, and dead letters read again.
+
+A running engine is asked through its socket. Where none runs, the folder's lock is taken, the thing is committed, and the next
+``millstream run`` goes on from there. Either way the command returns when it is durable.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json as jsons
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from millstream.cli.folders import Data, Json, data_folder, option
+from millstream.cli.output import count, errors, fail, jsonl, printable, say, tell, usage
+
+PATIENCE_S = 10.0  # while an engine starts or ends, it holds the lock and does not answer
+PAUSE_S = 0.05
+
+By = Annotated[
+    str | None, typer.Option("--by", metavar="WHO", show_default=False, help="Who says so; kept. Default: your login name.")
+]
+
+
+def signal(
+    words: Annotated[list[str], typer.Argument(metavar="(RUN | AGENT KEY) NAME JSON", show_default=False)],
+    about: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is about: for `receive(..., about=TEXT)`.")] = None,
+    id: Annotated[str | None, typer.Option(metavar="ID", help="Its id: the same id is taken once.")] = None,
+    by: By = None,
+    data: Data = None,
+) -> None:
+    """Send a signal to a run, or to whichever run of an agent's key waits for it, now or later.
+
+    \b
+    millstream signal 42-1-17 approval '{"ok": true}'
+    millstream signal fulfil c42 approval '{"ok": true}' --about o-1001 --by alice
+    millstream signal fulfil c42 note '"text needs quotes of its own"'
+
+    NAME is what the handler waits for with `await ctx.receive(NAME)`, JSON is the value that it gets. With --id it can be sent
+    again safely. A value that begins with `-` goes behind `--`: millstream signal 42-1-17 change -- -5
+    """
+    if len(words) == 3:
+        to, (name, text) = {"run": _run(words[0])}, words[1:]
+    elif len(words) == 4:
+        to, (name, text) = {"agent": words[0], "key": words[1]}, words[2:]
+    else:
+        usage(f"a signal is RUN NAME JSON, or AGENT KEY NAME JSON; there are {count(len(words), 'word')}: {' '.join(words)}")
+    value = _json(text, "the signal's value")
+    running, answer = _do(data, {"op": "signal", **to, "name": name, "value": value, "about": about, "id": id, "by": by or _me()})
+    if answer == "duplicate":
+        tell(f"a signal with the id {printable(id or '')} was sent before; nothing was done")
+    else:
+        _done("signal sent", running)
+
+
+def resolve(
+    step: Annotated[str, typer.Argument(metavar="STEP", help="Id of a step in doubt, from `millstream doubts`.")],
+    result: Annotated[str | None, typer.Option(metavar="JSON", help="It happened, and this is what it returned.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="It did not happen: do it now, same key and arguments.")] = False,
+    failed: Annotated[
+        str | None, typer.Option("--fail", metavar="TEXT", help="It did not happen, and shall not: it failed, because of TEXT.")
+    ] = None,
+    by: By = None,
+    data: Data = None,
+) -> None:
+    """Settle a step in doubt, after a look at the far side. What is said is recorded, with who said it.
+
+    \b
+    millstream doubts
+    millstream resolve 42-1-17/charge --result '{"receipt": "R-81"}'
+    millstream resolve 42-1-17/charge --retry --by alice
+    millstream resolve 42-1-17/charge --fail 'the bank knows nothing of it'
+    """
+    from millstream.core.identity import parse_step_id
+
+    if [result is not None, retry, failed is not None].count(True) != 1:
+        usage("say what happened with exactly one of --result JSON, --retry, --fail TEXT (see `millstream resolve --help`)")
+    try:
+        parse_step_id(step)
+    except ValueError as error:
+        usage(str(error))
+    how = "result" if result is not None else "retry" if retry else "fail"
+    value = _json(result, "the result") if result is not None else failed
+    running, _ = _do(data, {"op": "resolve", "step": step, "how": how, "value": value, "by": by or _me()})
+    _done({"result": "settled with a result", "retry": "will be done again", "fail": "settled as failed"}[how], running)
+
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, from `millstream runs`.")]
+
+
+def retry(run: RunId, data: Data = None) -> None:
+    """Try a failed, diverged or cancelled run again.
+
+    It takes a new turn and sees the state of today. Effects that were recorded are not performed again: their results are
+    handed over.
+
+    \b
+    millstream runs --status failed
+    millstream retry 42-1-17
+    """
+    running, _ = _do(data, {"op": "retry", "run": _run(run), "by": _me()})
+    _done("will be tried again", running)
+
+
+def cancel(run: RunId, data: Data = None) -> None:
+    """Cancel a run: its handler gets CancelledError where it waits, and may clean up; one that has not begun just ends.
+
+    \b
+    millstream runs --status waiting
+    millstream cancel 42-1-17
+    """
+    running, _ = _do(data, {"op": "cancel", "run": _run(run), "by": _me()})
+    _done("cancellation is recorded", running)
+
+
+def retry_letters(data: Path | None, json: Json) -> None:
+    """``dead-letters --retry``: only an engine knows the sources that read them."""
+    folder = data_folder(data)
+    with errors():
+        try:
+            answer = _ask(folder, {"op": "retry_letters"}, deadline=time.monotonic() + PATIENCE_S)
+        except ConnectionRefusedError:
+            fail(
+                f"no engine runs on {folder}, and only the app's sources can read dead letters again; start it with "
+                f"`millstream run TARGET`, and give `millstream dead-letters --retry{option(folder)}` while it runs"
+            )
+    if json:
+        say(jsonl(answer))
+    else:
+        tell(f"{count(answer['retried'], 'dead letter')} became events, {answer['remaining']:,} remain")
+
+
+# --- asking, or doing it here ---------------------------------------------------------------------------------------------
+
+
+def _do(data: Path | None, request: dict[str, Any]) -> tuple[bool, Any]:
+    """Have a request carried out. Returns whether an engine did it, and its answer."""
+    folder = data_folder(data)
+    deadline = time.monotonic() + PATIENCE_S
+    with errors():
+        while True:
+            try:
+                return True, _ask(folder, request)
+            except ConnectionRefusedError:
+                pass
+            visited, answer = _visit(folder, request, last=time.monotonic() > deadline)
+            if visited:
+                return False, answer
+            time.sleep(PAUSE_S)
+
+
+def _ask(folder: Path, request: dict[str, Any], deadline: float = 0.0) -> Any:
+    """Ask the engine. ConnectionRefusedError: none answers (until ``deadline``, if something holds the folder)."""
+    from millstream.runtime.control import ask
+    from millstream.stores.folder import DataFolder
+
+    while True:
+        try:
+            return ask(DataFolder(folder).socket, request)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline or not DataFolder(folder).held():
+                raise
+            time.sleep(PAUSE_S)
+        except ConnectionError as error:
+            fail(f"{error}; see whether it took effect (`millstream runs`, `millstream show RUN`) before you repeat it")
+        except TimeoutError:
+            fail("the engine has not committed it yet; it may still do so. See why it is slow where it runs (a full disk?)")
+
+
+def _visit(folder: Path, request: dict[str, Any], *, last: bool) -> tuple[bool, Any]:
+    """Do it here, if nobody holds the folder; (False, None): somebody does, and is perhaps about to answer or to go."""
+    from millstream.errors import StoreLocked
+    from millstream.runtime.local import run_loop, visit
+
+    try:
+        return True, run_loop(visit(folder, request))
+    except StoreLocked as error:
+        if last:
+            fail(f"{error}; it holds the folder and does not answer at its socket")
+        return False, None
+
+
+def _done(what: str, running: bool) -> None:
+    tell(what if running else f"{what}; no engine runs, so it takes effect with the next `millstream run`")
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------------
+
+
+def _run(text: str) -> str:
+    from millstream.core.identity import parse_run_id
+
+    try:
+        parse_run_id(text)
+    except ValueError as error:
+        usage(str(error))
+    return text
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return jsons.loads(text, parse_constant=_no_constant)
+    except ValueError as error:
+        hint = f"; text needs quotes of its own: '{jsons.dumps(text)}'" if text and text[0] not in "{[\"'" else ""
+        usage(f"{what} is not JSON: {text!r}: {error}{hint}")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _me() -> str | None:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return None
