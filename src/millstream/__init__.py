@@ -8,8 +8,6 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # type checkers take it for typing's, whose import would be most of the cost
 if TYPE_CHECKING:
-    from typing import Any
-
     from millstream.agents.agent import Agent
     from millstream.agents.app import App
     from millstream.agents.context import Context, Signal
@@ -88,12 +86,14 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> "Any":
-    if name not in __all__:
-        raise AttributeError(f"module 'millstream' has no attribute {name!r}")
-    value = getattr(import_module(f"millstream.{_MODULE_OF.get(name, 'errors')}"), name)
-    globals()[name] = value  # the next access does not come here
-    return value
+if not TYPE_CHECKING:  # a type checker that saw it would believe that millstream has every name
+
+    def __getattr__(name):
+        if name not in __all__:
+            raise AttributeError(f"module 'millstream' has no attribute {name!r}")
+        value = getattr(import_module(f"millstream.{_MODULE_OF.get(name, 'errors')}"), name)
+        globals()[name] = value  # the next access does not come here
+        return value
 
 
 def __dir__() -> list[str]:

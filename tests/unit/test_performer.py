@@ -22,7 +22,7 @@ from millstream.core.effects import Effect, Ended, Policy, Retry
 from millstream.core.graph import Codec, ToolSpec
 from millstream.engine.outcomes import Outcome
 from millstream.engine.performer import Call, Performer
-from millstream.engine.threads import Threads
+from millstream.engine.threads import Job, Threads
 from millstream.errors import NotSent
 
 WAIT = 10.0  # seconds until a test gives up; none of them waits for it
@@ -307,19 +307,28 @@ def test_a_coroutine_tool_has_a_task_so_that_time_outs_and_anyio_work_inside(run
     run(main())
 
 
-def test_an_eager_task_factory_does_not_make_reports_inside_a_command() -> None:
-    eager = getattr(asyncio, "eager_task_factory", None)
-    if eager is None:
-        pytest.skip("eager tasks came with Python 3.12")
+def test_a_task_factory_of_the_application_has_no_say(run: Run) -> None:
+    """An eager one (Python 3.12) would make the first step, and perhaps the report, inside ``perform``."""
 
     async def at_once() -> int:
         return 1
 
     async def main() -> None:
-        asyncio.get_running_loop().set_task_factory(eager)
-        assert await Bench().outcome(tool(at_once)) == Outcome(Ended.SUCCEEDED, "1")  # Bench checks where reports come from
+        asked: list[Any] = []
 
-    asyncio.run(main())
+        def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+            asked.append(coroutine)
+            return asyncio.Task(coroutine, loop=loop, **options)
+
+        bench, loop = Bench(), asyncio.get_running_loop()
+        loop.set_task_factory(factory)  # type: ignore[arg-type]
+        bench.perform(tool(at_once))
+        assert asked == []
+        loop.set_task_factory(getattr(asyncio, "eager_task_factory", None))
+        assert await bench.ended() == Outcome(Ended.SUCCEEDED, "1")
+        assert await bench.outcome(tool(at_once)) == Outcome(Ended.SUCCEEDED, "1")  # Bench checks where reports come from
+
+    run(main())
 
 
 def test_the_report_may_start_the_next_attempt_at_once(run: Run) -> None:
@@ -345,7 +354,7 @@ def test_the_report_may_start_the_next_attempt_at_once(run: Run) -> None:
     run(main())
 
 
-# --- beside each other --------------------------------------------------------------------------------------------------------
+# --- beside each other ------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_of_a_step_starts_while_its_code_still_runs(run: Run) -> None:
@@ -452,7 +461,7 @@ def test_a_thread_that_hangs_keeps_its_slot(run: Run, threads: Threads) -> None:
     run(main())
 
 
-# --- cancellation ---------------------------------------------------------------------------------------------------------------
+# --- cancellation -----------------------------------------------------------------------------------------------------------
 
 
 def test_cancellation_is_delivered_to_a_coroutine_and_leaves_it_ambiguous(run: Run) -> None:
@@ -486,6 +495,34 @@ def test_a_coroutine_that_is_cancelled_before_its_first_step_was_not_sent(run: R
         assert (await bench.ended()).ended is Ended.NOT_SENT
         await bench.nothing_more()
         assert not ran
+
+    run(main())
+
+
+def test_cancellation_is_delivered_once_and_no_time_out_after_it(run: Run) -> None:
+    async def main() -> None:
+        told = 0
+        began, go = asyncio.Event(), asyncio.Event()
+
+        async def deaf() -> int:
+            nonlocal told
+            began.set()
+            while not go.is_set():
+                try:
+                    await go.wait()
+                except asyncio.CancelledError:
+                    told += 1
+            return told
+
+        bench = Bench(overdue_after=2 * SOON / 1e6)
+        bench.perform(tool(deaf, timeout=SOON))
+        await began.wait()
+        bench.cancel()
+        await asyncio.sleep(0)
+        bench.cancel()
+        assert (await bench.ended()).ended is Ended.OVERDUE  # by now its time-out has passed, too
+        go.set()
+        assert await bench.ended() == Outcome(Ended.SUCCEEDED, "1")
 
     run(main())
 
@@ -588,6 +625,7 @@ def test_a_call_that_still_waits_for_a_thread_is_withdrawn(run: Run) -> None:
         await block.begun()
         bench.perform(tool(lambda: ran.set() or 1), step="second")
         bench.cancel("second")
+        bench.cancel("second")
         assert (await bench.ended()).ended is Ended.NOT_SENT
         block.go.set()
         assert (await bench.ended()).ended is Ended.SUCCEEDED
@@ -610,7 +648,7 @@ def test_where_there_is_no_thread_it_was_not_sent(run: Run) -> None:
     run(main())
 
 
-# --- time-outs --------------------------------------------------------------------------------------------------------------------
+# --- time-outs --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_coroutine_that_takes_too_long_is_cancelled_and_may_have_happened(run: Run) -> None:
@@ -668,7 +706,7 @@ def test_a_coroutine_is_told_once_that_its_time_has_passed_and_again_when_it_is_
 
 def test_time_outs_fall_due_in_their_order_and_spare_what_has_ended(run: Run) -> None:
     async def main() -> None:
-        bench, gate, never = Bench(), Gate(), Gate()
+        bench, gate, never = Bench(overdue_after=SOON / 2e6), Gate(), Gate()
         bench.perform(gated(never, timeout=3 * SOON), step="later")
         for number in range(3):
             bench.perform(gated(never, timeout=SOON), step=f"soon{number}")
@@ -713,6 +751,17 @@ def test_a_thread_past_its_time_out_is_overdue_at_once_and_its_end_still_comes(r
     run(main())
 
 
+def test_a_thread_that_ended_in_time_is_never_overdue(run: Run, threads: Threads) -> None:
+    async def main() -> None:
+        bench = Bench(threads)
+        assert (await bench.outcome(tool(lambda: 1, timeout=SOON))).ended is Ended.SUCCEEDED
+        assert (await bench.outcome(gated(Gate(), timeout=2 * SOON))).ended is Ended.AMBIGUOUS  # that time-out is over
+        assert [ended for _, _, ended in bench.reports] == [Ended.SUCCEEDED, Ended.AMBIGUOUS]
+        await bench.nothing_more()
+
+    run(main())
+
+
 def test_the_time_of_waiting_for_a_thread_does_not_count(run: Run) -> None:
     async def main() -> None:
         pool, block = Threads(limit=1), Block()
@@ -720,16 +769,18 @@ def test_the_time_of_waiting_for_a_thread_does_not_count(run: Run) -> None:
         bench.perform(tool(lambda: block(), timeout=2 * SOON), step="first")
         await block.begun()
         bench.perform(tool(lambda: 1, timeout=SOON), step="second")
-        assert (await bench.ended()).ended is Ended.OVERDUE  # the first; by now the second has waited longer than its time-out
+        await bench.ended()  # the first is overdue: by now the second has waited longer than its time-out
         block.go.set()
-        assert [(await bench.ended()).ended for _ in range(2)] == [Ended.SUCCEEDED] * 2
+        await bench.ended()
+        await bench.ended()
+        assert bench.reports == [("first", 1, Ended.OVERDUE), ("first", 1, Ended.SUCCEEDED), ("second", 1, Ended.SUCCEEDED)]
         await bench.nothing_more()
         pool.close()
 
     run(main())
 
 
-# --- probes -----------------------------------------------------------------------------------------------------------------------
+# --- probes -----------------------------------------------------------------------------------------------------------------
 
 
 def verified(probe: Callable[..., Any], **options: Any) -> ToolSpec:
@@ -835,7 +886,7 @@ def test_a_tool_without_a_probe_cannot_be_probed(run: Run) -> None:
     run(main())
 
 
-# --- transactions -------------------------------------------------------------------------------------------------------------------
+# --- transactions -----------------------------------------------------------------------------------------------------------
 
 
 def transactional(path: Path, body: Callable[..., Any], **options: Any) -> ToolSpec:
@@ -916,7 +967,7 @@ def test_a_transaction_past_its_time_out_is_overdue_and_then_rolled_back(run: Ru
     run(main())
 
 
-# --- stopping -----------------------------------------------------------------------------------------------------------------------
+# --- stopping ---------------------------------------------------------------------------------------------------------------
 
 
 def test_stopping_refuses_what_has_not_begun_and_lets_the_rest_end(run: Run) -> None:
@@ -973,28 +1024,46 @@ def test_draining_an_idle_performer_returns_at_once(run: Run) -> None:
     run(main())
 
 
-def test_a_loop_that_goes_away_gets_no_reports_from_what_it_left() -> None:
+def test_a_coroutine_that_outlives_its_loop_reports_nothing_when_it_is_collected() -> None:
     reports: list[Outcome] = []
-    pool, block = Threads(), Block()
 
     async def hang() -> int:
         await asyncio.Event().wait()
         return 1
 
     async def begin() -> None:
-        performer = Performer(lambda *report: reports.append(report[3]), None, asyncio.get_running_loop(), threads=pool)
-        performer.perform(1, "r", "coroutine", 1, "k", Call(tool(hang), (), {}))
-        performer.perform(1, "r", "thread", 1, "k", Call(tool(lambda: block()), (), {}))
-        await block.begun()
+        performer = Performer(lambda *report: reports.append(report[3]), None, asyncio.get_running_loop())
+        performer.perform(1, "r", "s", 1, "k", Call(tool(hang), (), {}))
+        await asyncio.sleep(0)
 
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda loop, details: None)  # "Task was destroyed but it is pending": that is the point
     loop.run_until_complete(begin())
     loop.close()
+    del loop
     gc.collect()
-    block.go.set()
-    pool.close()
     assert reports == []
+
+
+def test_a_thread_that_outlives_its_loop_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: list[Outcome] = []
+    bugs: list[Any] = []
+    pool, block = Threads(), Block()
+
+    async def begin() -> None:
+        performer = Performer(lambda *report: reports.append(report[3]), None, asyncio.get_running_loop(), threads=pool)
+        performer.perform(1, "r", "s", 1, "k", Call(tool(lambda: block()), (), {}))
+        await block.begun()
+
+    asyncio.run(begin())
+    monkeypatch.setattr(threading, "excepthook", bugs.append)
+    ended = threading.Event()
+    pool._line.append(pool_job := Job(ended.set, "after", contextvars.copy_context(), pool._lock))
+    block.go.set()
+    assert ended.wait(WAIT)
+    assert pool_job.began is not None
+    pool.close()
+    assert (reports, bugs) == ([], [])
 
 
 def test_every_attempt_has_one_end_whatever_hits_it(run: Run, threads: Threads) -> None:

@@ -11,10 +11,12 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
 
+from millstream.engine import threads as threads_module
 from millstream.engine.threads import Threads
 
 WAIT = 10.0  # seconds until a test gives up; none of them waits for it
@@ -177,6 +179,30 @@ def test_an_idle_thread_ends_after_a_while() -> None:
     until(lambda: pool.alive == 0)
 
 
+def test_a_job_given_to_a_thread_that_is_about_to_leave_is_performed(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+
+    class Inbox:
+        """Its thread gives up waiting just as a job arrives."""
+
+        def __init__(self) -> None:
+            self.queue: SimpleQueue[Any] = SimpleQueue()
+            self.put = self.queue.put
+
+        def get(self, timeout: float | None = None) -> Any:
+            if timeout is None:
+                return self.queue.get()
+            if not done.is_set():
+                pool.start(done.set, "late", copy_context())
+            raise Empty
+
+    monkeypatch.setattr(threads_module, "SimpleQueue", Inbox)
+    pool = Threads(limit=1)
+    pool.start(lambda: None, "first", copy_context())
+    assert done.wait(WAIT)
+    until(lambda: pool.alive == 0)
+
+
 def test_every_job_is_performed_once_while_threads_come_and_go() -> None:
     pool = Threads(limit=3, idle_after=0.0)  # a thread leaves as soon as it idles: as many races as there can be
     counts = [0] * 2_000
@@ -246,6 +272,7 @@ def test_a_job_that_hangs_does_not_keep_the_process_from_ending() -> None:
     program = """
 import threading
 from contextvars import copy_context
+from queue import Empty, SimpleQueue
 from millstream.engine.threads import Threads
 began = threading.Event()
 Threads().start(lambda: (began.set(), threading.Event().wait()), "hangs", copy_context())

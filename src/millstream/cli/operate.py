@@ -119,14 +119,19 @@ def cancel(run: RunId, data: Data = None) -> None:
 def retry_letters(data: Path | None, json: Json) -> None:
     """``dead-letters --retry``: only an engine knows the sources that read them."""
     folder = data_folder(data)
+    deadline = time.monotonic() + PATIENCE_S
     with errors():
-        try:
-            answer = _ask(folder, {"op": "retry_letters"}, deadline=time.monotonic() + PATIENCE_S)
-        except ConnectionRefusedError:
-            fail(
-                f"no engine runs on {folder}, and only the app's sources can read dead letters again; start it with "
-                f"`millstream run TARGET`, and give `millstream dead-letters --retry{option(folder)}` while it runs"
-            )
+        while True:
+            try:
+                answer = _ask(folder, {"op": "retry_letters"})
+                break
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline or not _is_held(folder):
+                    fail(
+                        f"no engine runs on {folder}, and only one that knows the app's sources can read dead letters again; start "
+                        f"it with `millstream run TARGET`, and repeat `millstream dead-letters --retry{option(folder)}` meanwhile"
+                    )
+                time.sleep(PAUSE_S)
     if json:
         say(jsonl(answer))
     else:
@@ -152,22 +157,19 @@ def _do(data: Path | None, request: dict[str, Any]) -> tuple[bool, Any]:
             time.sleep(PAUSE_S)
 
 
-def _ask(folder: Path, request: dict[str, Any], deadline: float = 0.0) -> Any:
-    """Ask the engine. ConnectionRefusedError: none answers (until ``deadline``, if something holds the folder)."""
+def _ask(folder: Path, request: dict[str, Any]) -> Any:
+    """Ask the engine. ConnectionRefusedError: none answers."""
     from millstream.runtime.control import ask
-    from millstream.stores.folder import DataFolder
+    from millstream.stores.folder import SOCKET
 
-    while True:
-        try:
-            return ask(DataFolder(folder).socket, request)
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline or not DataFolder(folder).held():
-                raise
-            time.sleep(PAUSE_S)
-        except ConnectionError as error:
-            fail(f"{error}; see whether it took effect (`millstream runs`, `millstream show RUN`) before you repeat it")
-        except TimeoutError:
-            fail("the engine has not committed it yet; it may still do so. See why it is slow where it runs (a full disk?)")
+    try:
+        return ask(folder / SOCKET, request)
+    except ConnectionRefusedError:
+        raise
+    except ConnectionError as error:
+        fail(f"{error}; see whether it took effect (`millstream show RUN`) before you repeat it")
+    except TimeoutError:
+        fail("the engine has not committed it yet, and may still do so; see why it is slow where it runs (a full disk?)")
 
 
 def _visit(folder: Path, request: dict[str, Any], *, last: bool) -> tuple[bool, Any]:
@@ -181,6 +183,18 @@ def _visit(folder: Path, request: dict[str, Any], *, last: bool) -> tuple[bool, 
         if last:
             fail(f"{error}; it holds the folder and does not answer at its socket")
         return False, None
+
+
+def _is_held(folder: Path) -> bool:
+    """Does something hold the folder: an engine that starts or ends, another command?"""
+    from millstream.errors import StoreLocked
+    from millstream.stores.folder import DataFolder
+
+    try:
+        DataFolder(folder).lock().release()
+    except StoreLocked:
+        return True
+    return False
 
 
 def _done(what: str, running: bool) -> None:

@@ -36,6 +36,7 @@ from millstream.core.tables import (
     SinkRow,
     SourceRow,
 )
+from millstream.core.times import rfc3339
 
 LETTER_BYTES = 64 * 1024  # of a dead letter's text are kept
 
@@ -137,7 +138,7 @@ class Intake:
         )
         self.desk.counts["rejected"] += 1
         if stream != LETTERS_STREAM and self._has_consumers(LETTERS_STREAM):
-            value = {"stream": stream, "position": rejected.position, "error": rejected.reason, "data": data, "at": self.desk.now}
+            value = {"stream": stream, "position": rejected.position, "error": rejected.reason, "data": data, "at": rfc3339(self.desk.now)}
             self._emit(Emitted(LETTERS_STREAM, value, r.dump(value), stream), None, f"letter-{number}", self.desk.now)
 
     def letters_retried(self, fact: LettersRetried) -> None:
@@ -363,7 +364,7 @@ class Intake:
                 "kwargs": kwargs,
                 "idempotency_key": row.idempotency_key,
                 "attempts": row.attempts,
-                "sent": row.sent,
+                "sent": rfc3339(row.sent),
                 "error": error,
             }
             self._emit(Emitted(DOUBTS_STREAM, value, r.dump(value), row.key), run.number, f"{name}/doubt", run.event.time)
@@ -378,7 +379,7 @@ class Intake:
                 "key": run.key,
                 "status": run.status,
                 "error": error,
-                "at": self.desk.now,
+                "at": rfc3339(self.desk.now),
             }
             self._emit(
                 Emitted(FAILURES_STREAM, value, r.dump(value), run.key), run.number, f"{run.id}/failure/{run.generation}", run.event.time

@@ -74,7 +74,6 @@ class Lifecycle:
         """The handler of this generation begins, with the state as it is now."""
         self.lines.backlog -= len(run.event.payload or "")
         run.started = self.desk.now
-        run.fingerprint = run.spec.fingerprint
         run.initial = instance.state
         self._make_resident(run, instance)
         self.put(run)
@@ -82,6 +81,7 @@ class Lifecycle:
     def _make_resident(self, run: Run, instance: Instance) -> None:
         assert run.started is not None
         run.instance = instance
+        run.fingerprint = run.spec.fingerprint  # of the code that runs it now: a diverged run is tried again by another
         run.status, run.wake, run.awaiting = r.RUNNING, None, None
         instance.holder = run
         self.residents[run.number] = run

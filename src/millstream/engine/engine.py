@@ -331,7 +331,7 @@ class Engine:
 
     def _kick(self, now: bool = False) -> None:
         """Begin the next commit if none is under way: at once if something waits for it, else a little later."""
-        if self.committer.busy or self._kick_at is not None and not now:
+        if self.committer.busy or (self._kick_at is not None and not now):
             return
         if now or self.machine.urgent:
             self._commit()

@@ -10,7 +10,7 @@ import asyncio
 import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from millstream.core.graph import AgentSpec, Graph, ToolSpec
 from millstream.core.identity import KeyMaker
 from millstream.core.intake import key_text
 from millstream.core.tables import EventRow
+from millstream.core.times import utc
 from millstream.engine.outcomes import rebuild
 from millstream.engine.performer import Call
 from millstream.engine.runloop import RunLoop, shell_safe
@@ -50,10 +51,6 @@ class EventInfo(msgspec.Struct, frozen=True, gc=False):
     time: datetime
     arrival: datetime
     payload: str  # JSON
-
-
-def _utc(us: int) -> datetime:
-    return datetime.fromtimestamp(us / 1e6, UTC)
 
 
 class Handle:
@@ -119,7 +116,7 @@ class Handle:
     @property
     def event(self) -> EventInfo:
         row = self._event
-        return EventInfo(row.id, _utc(row.time), _utc(row.arrival), row.payload or "null")
+        return EventInfo(row.id, utc(row.time), utc(row.arrival), row.payload or "null")
 
     # --- steps ----------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,6 @@ from millstream.core.tables import (
     EventRow,
     LetterRow,
     MailRow,
-    RecordRow,
     RunRow,
     SinkRow,
     SourceRow,

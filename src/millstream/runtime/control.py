@@ -76,25 +76,46 @@ def ask(path: Path, request: dict[str, Any]) -> Any:
     """Ask a running engine. Blocking.
 
     Raises:
-        ConnectionError: nobody listens there.
+        ConnectionRefusedError: nobody listens there; nothing was asked.
+        ConnectionResetError: it ended before it answered; what it had committed is kept.
+        TimeoutError: it has not answered for ``TIMEOUT_S``.
         MillstreamError: what the operation raised.
     """
-    with socket.socket(socket.AF_UNIX) as connection, _short(path) as short:
+    with socket.socket(socket.AF_UNIX) as connection:
+        _connect(connection, path)
         connection.settimeout(TIMEOUT_S)
         try:
-            connection.connect(short)
-        except OSError as error:
-            raise ConnectionError(f"no engine answers at {path}") from error
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        with connection.makefile("rb") as lines:
-            answer = lines.readline()
-    if not answer:
-        raise ConnectionError(f"the engine at {path} ended before it answered; what it had committed is kept")
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            with connection.makefile("rb") as lines:
+                answer = lines.readline()
+        except ConnectionError:
+            answer = b""
+    if not answer.endswith(b"\n"):
+        raise ConnectionResetError(f"the engine at {path} ended before it answered; what it had committed is kept")
     reply = json.loads(answer)
     if "error" in reply:
         kind = getattr(errors, reply.get("kind", ""), UsageError)
         raise (kind if issubclass(kind, MillstreamError) else UsageError)(reply["error"])
     return reply["value"]
+
+
+def answers(path: Path) -> bool:
+    """Does an engine listen there?"""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            _connect(connection, path)
+        except ConnectionRefusedError:
+            return False
+    return True
+
+
+def _connect(connection: socket.socket, path: Path) -> None:
+    connection.settimeout(TIMEOUT_S)
+    try:
+        with _short(path) as short:
+            connection.connect(short)
+    except OSError as error:
+        raise ConnectionRefusedError(f"no engine answers at {path}: {error}") from error
 
 
 class _short:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -106,38 +105,44 @@ async def serve(
     limits: Limits | None = None,
     log: Log = lambda level, text: None,
     watch: Callable[[Engine], Coroutine[Any, Any, None]] | None = None,
+    at_once: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run a graph until it is stopped by SIGTERM or SIGINT, or idle. A second SIGINT ends the process at once.
+    """Run a graph until it is stopped by SIGTERM or SIGINT, or idle. A second signal ends the process at once.
 
     Args:
-        watch: a coroutine that runs beside the engine (a progress display), cancelled at the end.
+        watch: a coroutine that runs beside the engine (a progress display) until it is closed, and is then cancelled.
+        at_once: called before the process ends at once, to leave the terminal as it was.
     """
-    async with engine(graph, folder, clock=clock, limits=limits, log=log, grace=grace, existing=existing) as running:
-        loop = asyncio.get_running_loop()
-        stops = 0
-
-        def stop() -> None:
-            nonlocal stops
-            stops += 1
-            if stops > 1:
-                log("warning", "stopped at once; what is committed is kept, and the next run goes on from there")
-                sys.stderr.flush()
-                import os
-
-                os._exit(130)
-            log("info", f"stopping: steps in flight get {grace:g} s (once more to stop at once)")
-            running.stop()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
-        watcher = None if watch is None else loop.create_task(watch(running))
-        try:
+    watcher: asyncio.Task[None] | None = None
+    try:
+        async with engine(graph, folder, clock=clock, limits=limits, log=log, grace=grace, existing=existing) as running:
+            _stop_on_signals(running, grace, log, at_once)
             running.start()
+            if watch is not None:
+                watcher = asyncio.get_running_loop().create_task(watch(running))
             await running.run(until_idle=until_idle)
-        finally:
-            if watcher is not None:
-                watcher.cancel()
-                await asyncio.gather(watcher, return_exceptions=True)
+    finally:
+        if watcher is not None:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+
+def _stop_on_signals(running: Engine, grace: float, log: Log, at_once: Callable[[], None]) -> None:
+    stops = 0
+
+    def stop() -> None:
+        nonlocal stops
+        stops += 1
+        if stops == 1:
+            log("info", f"stopping; steps in flight get {grace:g} s (again: at once)")
+            running.stop()
+        else:
+            log("warning", "stopped at once; what is committed is kept, and the next run goes on from there")
+            at_once()
+            os._exit(130)  # nothing that waits, in a handler or a thread, may hold it up
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        running.loop.add_signal_handler(number, stop)
 
 
 async def visit(folder: Path, request: dict[str, Any], graph: Graph | None = None) -> Any:
@@ -167,7 +172,7 @@ def stored_graph(store: SqliteStore) -> Graph:
     agents = {
         name: AgentSpec(name, (), f"{name}.output", _no_handler, plain, plain, dict, "") for name in store.agents()
     }
-    return Graph(meta["app"], int(meta["partitions"]), {}, {}, agents, {}, {}, "")
+    return Graph(json_decode(meta["app"]), json_decode(meta["partitions"]), {}, {}, agents, {}, {}, "")
 
 
 def _no_handler(handle: Any) -> Any:

@@ -135,12 +135,9 @@ async def _emit(ctx: Context[Any], seen: list[Any], value: Any) -> None:
 
 async def _all(ctx: Context[Any], seen: list[Any], *branches: Program) -> None:
     lists: list[list[Any]] = [[] for _ in branches]
-    try:
-        async with asyncio.TaskGroup() as group:
-            for branch, own in zip(branches, lists, strict=True):
-                group.create_task(play(ctx, own, branch))
-    except* RunError as errors:
-        raise errors.exceptions[0] from None
+    async with asyncio.TaskGroup() as group:
+        for branch, own in zip(branches, lists, strict=True):
+            group.create_task(play(ctx, own, branch))
     seen.append(lists)
 
 
@@ -174,7 +171,7 @@ async def _finally(ctx: Context[Any], seen: list[Any], program: Program, last: P
 async def _catch(ctx: Context[Any], seen: list[Any], program: Program) -> None:
     try:
         await play(ctx, seen, program)
-    except (RunError, ValueError) as error:
+    except (RunError, ValueError, ExceptionGroup) as error:
         seen.append(["caught", type(error).__name__, str(error)])
 
 
