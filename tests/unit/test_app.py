@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import count
+from types import ModuleType
 from typing import Any, TypedDict
 
 import msgspec
@@ -443,6 +444,36 @@ def test_the_graph_lists_the_tools_that_handlers_name() -> None:
         await pay(event)
 
     assert sorted(app.graph().tools) == ["charge", "inner", "listed"]
+
+
+class Service:
+    @staticmethod
+    async def both(who: str) -> None:
+        await fakes.tools.page(who)
+
+
+class Proxy:
+    """As of a library that makes its objects late."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError("there is no request")
+
+
+fakes = ModuleType("fakes")
+fakes.tools = ModuleType("tools")  # type: ignore[attr-defined]
+fakes.tools.page = page
+proxy = Proxy()
+
+
+def test_tools_are_found_in_modules_and_classes() -> None:
+    app = App("shop")
+
+    @app.agent()
+    async def act(ctx: Context[dict[str, Any]], event: Any) -> None:
+        await Service.both(str(proxy))
+
+    assert list(app.graph().tools) == ["page"]
 
 
 # --- what is refused

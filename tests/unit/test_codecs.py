@@ -116,7 +116,7 @@ TYPES: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (dt.timedelta, st.timedeltas(dt.timedelta(days=-10_000), dt.timedelta(days=10_000))),
     (Color, st.sampled_from(Color)),
     (Level, st.sampled_from(Level)),
-    (Literal["a", 1], st.sampled_from(["a", 1])),
+    (Literal["a", "b"] | None, st.sampled_from(["a", "b", None])),
     (Point, st.builds(Point, st.integers(), st.floats(allow_nan=False, allow_infinity=False))),
     (Line, lines),
     (tuple[int, str], st.tuples(st.integers(), st.text())),

@@ -61,6 +61,8 @@ class Bench:
             self._report, "resources", asyncio.get_running_loop(), threads=threads, overdue_after=overdue_after
         )
         self.inside = False
+        self.bugs: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, details: self.bugs.append(details))
 
     def perform(self, spec: ToolSpec, *args: Any, step: str = "s", attempt: int = 1, **kwargs: Any) -> None:
         self._from_inside(self.performer.perform, 7, "7-run", step, attempt, f"key-{step}", Call(spec, args, kwargs))
@@ -98,6 +100,7 @@ class Bench:
         assert await self.performer.drain(WAIT) == 0
         await asyncio.sleep(0)
         assert self._queue.empty()
+        assert self.bugs == []
         assert (self.performer.running, self.performer.queued) == (0, 0)
 
 
@@ -191,7 +194,7 @@ def test_the_tool_call_is_injected_where_it_is_asked_for(run: Run, threads: Thre
         await bench.outcome(tool(ask), 1)
 
     run(main())
-    assert seen == [ToolCall("key-s", 2, "7-run", "s", "resources"), ToolCall("key-s", 1, "7-run", "s", "resources"), None]
+    assert seen == [ToolCall("key-s", 2, "7-run", "7-run/s", "resources"), ToolCall("key-s", 1, "7-run", "7-run/s", "resources"), None]
 
 
 @pytest.mark.parametrize(

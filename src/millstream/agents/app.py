@@ -29,7 +29,6 @@ from millstream.agents.reach import tools_in_reach
 from millstream.agents.streams import SourceDeclaration, Stream, Streams, declared_codec, field_or_function
 from millstream.agents.tools import Tool
 from millstream.core.graph import Codec, Graph, SourceSpec, ToolSpec
-from millstream.engine.ports import SourceConnector
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -85,7 +84,7 @@ class App:
     def source(
         self,
         name: str,
-        connector: SourceDeclaration | SourceConnector,
+        connector: SourceDeclaration,
         *,
         key: Field,
         id: Field | None = ...,
@@ -95,7 +94,7 @@ class App:
     def source(
         self,
         name: str,
-        connector: SourceDeclaration | SourceConnector,
+        connector: SourceDeclaration,
         *,
         key: str | Callable[[T], object],
         id: str | Callable[[T], object] | None = ...,
@@ -106,7 +105,7 @@ class App:
     def source(
         self,
         name: str,
-        connector: SourceDeclaration | SourceConnector,
+        connector: SourceDeclaration,
         *,
         key: Field,
         id: Field | None = ...,
@@ -138,7 +137,7 @@ class App:
         """
         where = places.here()
         places.check_name(name, "a source", where)
-        if not (callable(getattr(connector, "as_source", None)) or callable(getattr(connector, "read", None))):
+        if not callable(getattr(connector, "as_source", None)):
             raise wrong(where, f"{connector!r} is nothing to read from", 'use a source such as jsonl("in.jsonl") or stdin()')
         key_of = field_or_function(key, type, "key", where)
         id_of = None if id is None else field_or_function(id, type, "id", where)
@@ -191,7 +190,7 @@ class App:
     @overload
     def agent(
         self,
-        on: Stream[Any] | str | Sequence[Stream[Any] | str] | None = ...,
+        on: str | Sequence[Stream[Any] | str] | None = ...,
         *,
         name: str | None = ...,
         waiting: Waiting = ...,
@@ -201,7 +200,7 @@ class App:
     @overload
     def agent(
         self,
-        on: Stream[Any] | str | Sequence[Stream[Any] | str] | None = ...,
+        on: str | Sequence[Stream[Any] | str] | None = ...,
         *,
         state: type[S],
         name: str | None = ...,

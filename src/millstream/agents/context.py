@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, TypeVarTuple, Unpack, overload
 from uuid import UUID
 
@@ -254,6 +255,10 @@ class Context(Generic[S]):
     def receive(
         self, signal: str, about: str | int | None = ..., *, type: type[T], timeout: Duration | None = ...
     ) -> Coroutine[Any, Any, Signal[T]]: ...
+    @overload
+    def receive(
+        self, signal: str, about: str | int | None = ..., *, type: UnionType, timeout: Duration | None = ...
+    ) -> Coroutine[Any, Any, Signal[Any]]: ...
     def receive(
         self, signal: str, about: str | int | None = None, type: Any = None, timeout: Duration | None = None
     ) -> Coroutine[Any, Any, Signal[Any]]:

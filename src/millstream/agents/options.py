@@ -32,6 +32,9 @@ from millstream.errors import DeclarationError
 Probe = Callable[..., Coroutine[Any, Any, Any]]  # (call, *args, **kwargs) -> Done | NotDone | Unknown
 
 
+KEY_TTL = "24h"  # the default; what is given beside another class than IDEMPOTENT is a mistake
+
+
 class Retry(msgspec.Struct, frozen=True):
     """How often, and how far apart, a step is attempted where its class allows.
 
@@ -54,7 +57,7 @@ class Options(msgspec.Struct, frozen=True):
     timeout: Duration = "60s"
     retry: Retry = Retry()
     key: Callable[..., str] | None = None
-    key_ttl: Duration = "24h"
+    key_ttl: Duration = KEY_TTL
     verify: Probe | None = None
     settle: Duration | None = None
     database: Callable[[], Any] | None = None
@@ -246,6 +249,10 @@ def _check_class(options: Options, is_async: bool, signature: Signature, at: str
             )
     elif options.database is not None:
         raise wrong(at, f"database= is not used with effect {effect}", "use effect=Effect.TRANSACTIONAL or leave it out")
+    if options.effect is Effect.READ and options.in_doubt != "hold":
+        raise wrong(at, f"in_doubt={options.in_doubt!r} does nothing: effect READ is never in doubt", "leave it out")
+    if options.effect is not Effect.IDEMPOTENT and options.key_ttl != KEY_TTL:
+        raise wrong(at, f"key_ttl= does nothing with effect {effect}", "use effect=Effect.IDEMPOTENT or leave it out")
     if options.effect is Effect.AT_MOST_ONCE and isinstance(options.retry, Retry) and options.retry.on:
         raise wrong(
             at, "Retry(on=...) does nothing: effect AT_MOST_ONCE is not attempted again after a failure", "use another class"

@@ -3,7 +3,7 @@
 Rules:
 
 * every ``DeclarationError`` begins with ``file:line`` of the user's declaration: the line of the decorator or ``def`` for
-  functions, else the innermost line that called into Millstream;
+  functions, else the innermost line that called into this layer;
 * annotations are resolved one at a time: a name that exists for type checkers only (``if TYPE_CHECKING``) must not keep us from
   reading the others;
 * an annotation may name what is defined further down in its module. It is tried at the declaration, where names of an
@@ -24,22 +24,22 @@ from typing import Any
 
 from millstream.errors import DeclarationError
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+LAYER = os.path.dirname(os.path.abspath(__file__)) + os.sep  # declarations come from outside of it
 MISSING: Any = inspect.Parameter.empty  # no annotation, no default
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def caller() -> types.FrameType | None:
-    """The innermost frame outside Millstream."""
+    """The innermost frame outside this layer: of the code that declares."""
     frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+    while frame is not None and frame.f_code.co_filename.startswith(LAYER):
         frame = frame.f_back
     return frame
 
 
 def here() -> str:
-    """``file:line`` of the innermost call from outside Millstream."""
+    """``file:line`` of the declaration that is being made."""
     frame = caller()
     return "<unknown>:0" if frame is None else place(frame.f_code.co_filename, frame.f_lineno)
 

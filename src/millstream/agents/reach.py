@@ -2,7 +2,8 @@
 
 Tools belong to no app: they are functions, and the engine learns of one when a run calls it. The graph lists them before
 that, so that a wrong declaration is found at start and people can be shown what an agent may do. We follow the names that
-the handler's code uses, through functions in its own folder and below; what is looked up by text is not seen.
+the handler's code uses (of globals, of attributes of modules and classes, and what lists and dicts of these names hold)
+through functions in its own folder and below. What is an attribute of an object, or looked up by text, is not seen.
 """
 
 from __future__ import annotations
@@ -22,40 +23,50 @@ def tools_in_reach(handler: Callable[..., Any]) -> list[Tool[..., Any]]:
     if first is None:
         return []
     folder = os.path.dirname(os.path.abspath(first.__code__.co_filename)) + os.sep
-    found: dict[int, Tool[..., Any]] = {}
+    found: list[Tool[..., Any]] = []
     seen: set[int] = set()
-    left: list[FunctionType] = [first]
+    left: list[Any] = [first]
     while left:
-        function = left.pop(0)
-        if id(function) in seen:
+        value = left.pop(0)
+        if id(value) in seen:
             continue
-        seen.add(id(function))
-        for value in _named_by(function):
-            beside = places.function_of(value) if isinstance(value, FunctionType) else None
-            if isinstance(value, Tool):
-                found.setdefault(id(value), value)
-            elif beside is not None and os.path.abspath(beside.__code__.co_filename).startswith(folder):
-                left.append(beside)
-    return list(found.values())
+        seen.add(id(value))
+        if type(value) is Tool:
+            found.append(value)
+        elif (function := _function(value)) is not None and os.path.abspath(function.__code__.co_filename).startswith(folder):
+            left += _named_by(function)
+    return found
 
 
 def _named_by(function: FunctionType) -> Iterator[Any]:
-    """What the names in its code stand for: globals, variables of enclosing functions, and attributes of modules."""
-    names = set(_names(function.__code__))
-    values = [function.__globals__[name] for name in sorted(names) if name in function.__globals__]
+    """What the names in its code may stand for: globals, variables of enclosing functions, and parts of these."""
+    names = sorted(set(_names(function.__code__)))
+    left = [function.__globals__[name] for name in names if name in function.__globals__]
     for cell in function.__closure__ or ():
         try:
-            values.append(cell.cell_contents)
+            left.append(cell.cell_contents)
         except ValueError:  # not assigned yet
             continue
-    for value in values:
+    seen: set[int] = set()
+    while left:
+        value = left.pop(0)
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
         yield value
-        if isinstance(value, ModuleType):
-            yield from (vars(value)[name] for name in sorted(names) if name in vars(value))
-        elif isinstance(value, list | tuple | set | frozenset):
-            yield from value
-        elif isinstance(value, dict):
-            yield from value.values()
+        kind = type(value)  # isinstance would ask proxies for their __class__, and some of them raise
+        if issubclass(kind, ModuleType | type):
+            left += [vars(value)[name] for name in names if name in vars(value)]
+        elif kind in (list, tuple, set, frozenset):
+            left += value
+        elif kind is dict:
+            left += value.values()
+
+
+def _function(value: Any) -> FunctionType | None:
+    if type(value) in (staticmethod, classmethod):
+        value = value.__func__
+    return places.function_of(value) if type(value) is FunctionType else None
 
 
 def _names(code: CodeType) -> Iterator[str]:

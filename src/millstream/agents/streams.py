@@ -18,7 +18,7 @@ import operator
 import typing
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import UnionType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from millstream.agents import places
 from millstream.agents.codecs import codec, is_plain, name_of
@@ -84,7 +84,11 @@ class Stream(Generic[T]):
         """
         return self._derived("filter", condition, self.value_type, name)
 
-    def map(self, fn: Callable[[T], U], type: type[U] | None = None, *, name: str | None = None) -> Stream[U]:
+    @overload
+    def map(self, fn: Callable[[T], U], type: type[U] | None = ..., *, name: str | None = ...) -> Stream[U]: ...
+    @overload
+    def map(self, fn: Callable[[T], object], type: UnionType, *, name: str | None = ...) -> Stream[Any]: ...
+    def map(self, fn: Callable[[T], Any], type: Any = None, *, name: str | None = None) -> Stream[Any]:
         """``fn(value)`` of every value.
 
         Args:
@@ -95,7 +99,11 @@ class Stream(Generic[T]):
         """
         return self._derived("map", fn, _returned(fn) if type is None else type, name)
 
-    def flat_map(self, fn: Callable[[T], Iterable[U]], type: type[U] | None = None, *, name: str | None = None) -> Stream[U]:
+    @overload
+    def flat_map(self, fn: Callable[[T], Iterable[U]], type: type[U] | None = ..., *, name: str | None = ...) -> Stream[U]: ...
+    @overload
+    def flat_map(self, fn: Callable[[T], Iterable[object]], type: UnionType, *, name: str | None = ...) -> Stream[Any]: ...
+    def flat_map(self, fn: Callable[[T], Iterable[Any]], type: Any = None, *, name: str | None = None) -> Stream[Any]:
         """Each item of ``fn(value)`` of every value, in order.
 
         Args:
@@ -131,14 +139,14 @@ class Stream(Generic[T]):
         merged = _union([self.value_type, *(other.value_type for other in others)])
         return self._derived("merge", None, merged, name, parents=(self, *others))
 
-    def sink(self, connector: SinkDeclaration | SinkConnector, *, name: str | None = None) -> None:
+    def sink(self, connector: SinkDeclaration, *, name: str | None = None) -> None:
         """Write every value to ``connector``, such as ``jsonl("receipts.jsonl")``.
 
         Raises:
             DeclarationError: nothing can be written to it, or the name is taken.
         """
         where = places.here()
-        if not (callable(getattr(connector, "as_sink", None)) or callable(getattr(connector, "append", None))):
+        if not callable(getattr(connector, "as_sink", None)):
             raise wrong(where, f"{connector!r} is nothing to write to", 'use a sink such as jsonl("out.jsonl") or stdout()')
         self._streams.add_sink(self, connector, name, where)
 

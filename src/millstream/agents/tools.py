@@ -24,7 +24,7 @@ import msgspec
 from millstream.agents import places
 from millstream.agents.codecs import encode_arguments
 from millstream.agents.durations import Duration
-from millstream.agents.options import Options, Probe, Retry, Signature, assembled, resolved
+from millstream.agents.options import KEY_TTL, Options, Probe, Retry, Signature, assembled, resolved
 from millstream.core.calls import INJECTED
 from millstream.core.effects import Effect, Policy
 from millstream.core.graph import Codec, ToolSpec
@@ -208,7 +208,7 @@ def tool(
     timeout: Duration = "60s",
     retry: Retry = Retry(),  # noqa: B008 - immutable
     key: Callable[..., str] | None = None,
-    key_ttl: Duration = "24h",
+    key_ttl: Duration = KEY_TTL,
     verify: Probe | None = None,
     settle: Duration | None = None,
     database: Callable[[], Any] | None = None,
@@ -230,7 +230,7 @@ def tool(
         timeout: of one attempt.
         retry: how often it is attempted where the class allows.
         key: a business idempotency key from the tool's arguments, instead of one made for the step.
-        key_ttl: ``IDEMPOTENT``: how long the far side honours the key, from the first attempt.
+        key_ttl: ``IDEMPOTENT``: how long the far side honours the key, from the first attempt (default: 24h).
         verify: ``VERIFIED``: ``async def (call, *args, **kwargs) -> Done(result) | NotDone() | Unknown()``.
         settle: ``VERIFIED``: how long after an attempt's deadline the probe waits (default: the time-out).
         database: ``TRANSACTIONAL``: zero-argument, returns a DB-API connection; the tool asks for the transaction with

@@ -37,6 +37,7 @@ import msgspec
 from millstream.core.calls import ToolCall
 from millstream.core.effects import Ended
 from millstream.core.graph import ToolSpec
+from millstream.core.identity import step_id
 from millstream.engine.outcomes import Outcome, answered, failed, made, probe_failed, succeeded
 from millstream.engine.threads import Job, Threads
 from millstream.engine.transactions import Right, transact
@@ -138,7 +139,7 @@ class Performer:
         spec = call.spec
         kwargs = call.kwargs
         if spec.call_parameter is not None:
-            kwargs = {**kwargs, spec.call_parameter: ToolCall(key, attempt, run_id, step, self._resources)}
+            kwargs = {**kwargs, spec.call_parameter: ToolCall(key, attempt, run_id, step_id(run_id, step), self._resources)}
         work = _Work(run, step, attempt, key, spec, spec.fn, call.args, kwargs, False)
         self._admit(work)
         if self._stopped:
@@ -157,7 +158,7 @@ class Performer:
         spec = call.spec
         if spec.probe is None:
             raise RuntimeError(f"step {step} of run {run_id}: tool {spec.name} has no probe")
-        args = (ToolCall(key, attempt, run_id, step, self._resources), *call.args)
+        args = (ToolCall(key, attempt, run_id, step_id(run_id, step), self._resources), *call.args)
         work = _Work(run, step, attempt, key, spec, spec.probe, args, call.kwargs, True)
         self._admit(work)
         if _is_coroutine_function(spec.probe):

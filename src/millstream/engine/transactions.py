@@ -199,8 +199,8 @@ class Cursor:
 
     @property
     def lastrowid(self) -> Any:
-        """The row id of the last INSERT, where the driver has it."""
-        return self._raw.lastrowid
+        """The row id of the last INSERT; None where the driver has no such thing."""
+        return getattr(self._raw, "lastrowid", None)
 
     @property
     def arraysize(self) -> int:

@@ -104,12 +104,14 @@ async def serve(
     clock: Clock | None = None,
     limits: Limits | None = None,
     log: Log = lambda level, text: None,
+    opened: Callable[[], None] = lambda: None,
     watch: Callable[[Engine], Coroutine[Any, Any, None]] | None = None,
     at_once: Callable[[], None] = lambda: None,
 ) -> None:
     """Run a graph until it is stopped by SIGTERM or SIGINT, or idle. A second signal ends the process at once.
 
     Args:
+        opened: called when the folder is held and recovered, before any source is read.
         watch: a coroutine that runs beside the engine (a progress display) until it is closed, and is then cancelled.
         at_once: called before the process ends at once, to leave the terminal as it was.
     """
@@ -117,6 +119,7 @@ async def serve(
     try:
         async with engine(graph, folder, clock=clock, limits=limits, log=log, grace=grace, existing=existing) as running:
             _stop_on_signals(running, grace, log, at_once)
+            opened()
             running.start()
             if watch is not None:
                 watcher = asyncio.get_running_loop().create_task(watch(running))

@@ -105,7 +105,3 @@ class FarSide:
         """Of every step that changed the world."""
         return [(place, step.acts) for place, step in self.steps.items() if step.acts]
 
-
-def result_text(value: Any) -> str:
-    """A result, as the plain JSON codec writes it."""
-    return dump(value)
