@@ -152,7 +152,11 @@ async def of_a_union(ctx: Context[dict[str, Any]], event: Order | Receipt) -> Or
     ctx.emit(either, Receipt("x"))
     return (await ctx.receive("x", type=Order | Receipt)).value
 
-reveal_type(of_a_union.output)  # Stream[Order | Receipt]
+@app.agent(on=events.map(lambda event: event["order"]))
+async def of_untyped(ctx: Context[dict[str, Any]], event: Order) -> Receipt:
+    return Receipt("x")
+
+reveal_type(of_untyped)  # Agent[dict[str, Any], Any, Receipt]
 reveal_type(by_name)  # Agent[dict[Any, Any], Order, Never]
 reveal_type(only_sent)  # Agent[Spent, Line, Line]
 

@@ -25,6 +25,7 @@ from typing import Any
 from millstream.errors import DeclarationError
 
 LAYER = os.path.dirname(os.path.abspath(__file__)) + os.sep  # declarations come from outside of it
+PACKAGE = os.path.dirname(os.path.dirname(LAYER)) + os.sep
 MISSING: Any = inspect.Parameter.empty  # no annotation, no default
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")

@@ -20,7 +20,6 @@ import traceback
 from types import ModuleType
 from typing import Any
 
-import millstream
 from millstream.agents import places
 from millstream.agents.app import App
 from millstream.errors import DeclarationError, UsageError
@@ -125,7 +124,7 @@ def _failed(error: Exception, target: str) -> DeclarationError:
 
 
 def _is_theirs(filename: str) -> bool:
-    libraries = (os.path.dirname(millstream.__file__) + os.sep, os.path.dirname(os.__file__) + os.sep, "<frozen")
+    libraries = (places.PACKAGE, os.path.dirname(os.__file__) + os.sep, "<frozen")
     return not filename.startswith(libraries) and f"{os.sep}site-packages{os.sep}" not in filename
 
 

@@ -473,7 +473,8 @@ class Lifecycle:
         run.status = status
         if status == r.CANCELLED or run.spec.on_error == "park":
             run.turn = None
-        self.desk.counts["failed"] += 1
+        if status != r.CANCELLED:
+            self.desk.counts["failed"] += 1
         self.intake.failure(run, error)
         if run.asker is not None and status != r.DIVERGED:
             self.mail.reply(run.asker, run, None, error)

@@ -248,6 +248,8 @@ class Steps:
         if step.phase not in (Step.PERFORMING, Step.DOUBT):
             return  # abandoned, or settled meanwhile
         self._decide(run, step, fact.ended, fact.result, fact.error, fact.retryable)
+        if step.phase == Step.DOUBT:
+            self.lifecycle.rest(run)
 
     def _decide(
         self, run: Run, step: Step, ended: Ended, result: str | None, error: dict[str, Any] | None, retryable: bool = False
