@@ -583,7 +583,7 @@ def test_sql_may_be_composed(pg: Shop) -> None:
     assert pg.payments == 1
 
 
-# --- a transaction that was ended behind our back -----------------------------------------------------------------------------------
+# --- a transaction that was ended behind our back 
 
 
 def behind_our_back(conn: Connection, *statements: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from millstream.core.commands import Note
 from millstream.core.graph import Graph
 from millstream.core.identity import EPOCH_BITS, KeyMaker, run_id
-from millstream.core.tables import Commit
+from millstream.core.tables import Commit, Key, Table
 
 
 class Limits:
@@ -39,13 +41,15 @@ class Limits:
 class Desk:
     """See the module. ``number()`` gives numbers of runs, events, records and so on (core.tables, Numbers)."""
 
-    __slots__ = ("graph", "limits", "now", "commit", "commands", "durable", "keys", "alarms", "touched", "counts", "stopping", "horizon", "_next", "_alarm_order")
+    __slots__ = ("graph", "limits", "now", "commit", "commands", "cut", "in_flight", "durable", "keys", "alarms", "touched", "counts", "stopping", "horizon", "_next", "_alarm_order")
 
     def __init__(self, graph: Graph, limits: Limits) -> None:
         self.graph = graph
         self.limits = limits
         self.now = 0
         self.commit = Commit(1)
+        self.cut: deque[Commit] = deque()  # full, and not taken yet
+        self.in_flight: deque[Commit] = deque()  # being written
         self.commands: list[Any] = []
         self.durable = 0
         self.keys = KeyMaker(graph.app, "")
@@ -78,9 +82,7 @@ class Desk:
     def note(self, level: str, text: str) -> None:
         self.commands.append(Note(level, text))
 
-    def alarm(self, due: int, what: str, which: Any) -> None:
-        self._alarm_order += 1
-        heapq.heappush(self.alarms, (due, self._alarm_order, what, which))
+    # What the store does not know yet.
 
     def touch(self, agent: str, key: str) -> None:
         """What the store tells of (agent, key) is stale until the open commit is durable."""
@@ -90,3 +92,21 @@ class Desk:
     def after(self, agent: str, key: str) -> int:
         """The commit that must be durable before the store tells the truth about (agent, key)."""
         return self.touched.get((agent, key), 0)
+
+    def latest(self) -> int:
+        """The commit that must be durable before the store knows all that has happened."""
+        return self.commit.number if self.commit else self.commit.number - 1
+
+    def not_durable(self) -> Iterator[Commit]:
+        """Commits that the store may not hold, oldest first."""
+        yield from self.in_flight
+        yield from self.cut
+        yield self.commit
+
+    def wrote(self, table: Table, key: Key) -> int:
+        """The commit that must be durable before the store tells the truth about this row (0: it does). Not for the hot path."""
+        return max((commit.number for commit in self.not_durable() if key in commit.puts.get(table, ())), default=0)
+
+    def alarm(self, due: int, what: str, which: Any) -> None:
+        self._alarm_order += 1
+        heapq.heappush(self.alarms, (due, self._alarm_order, what, which))
