@@ -69,7 +69,8 @@ class Journal:
         while True:
             self._work.wait()
             self._work.clear()
-            time.sleep(self._linger_s) if self._linger_s else None
+            if self._linger_s:
+                time.sleep(self._linger_s)
             box: list[Any] = []
             taken = threading.Event()
             self._loop.call_soon_threadsafe(self._take, box, taken)
@@ -81,7 +82,12 @@ class Journal:
                 db.executemany(PUT_STATE, [(key, state) for key, state, _, _ in ends])
                 db.executemany("INSERT INTO output VALUES (?, ?)", [(run, output) for _, _, run, output in ends])
                 db.execute("COMMIT")
-            self._loop.call_soon_threadsafe(durable.set_result, None)
+            self._loop.call_soon_threadsafe(_set, durable)
+
+
+def _set(durable: asyncio.Future[None]) -> None:
+    if not durable.done():  # at the end of a measurement its waiters were cancelled, and it with them
+        durable.set_result(None)
 
 
 def agent(journal: Journal, strict: bool) -> Callable[[dict[str, Any]], Any]:

@@ -16,8 +16,8 @@ def event(number: int) -> dict[str, Any]:
     return {"id": number, "key": f"card-{number % KEYS}", "text": f"please look up order {number}"}
 
 
-async def answer_of_model(order: int, final: bool) -> dict[str, Any]:
-    await asyncio.sleep(latency_s)
+def answer(order: int, final: bool) -> dict[str, Any]:
+    """What the model says: which tool it wants, or its last word."""
     if final:
         return {"role": "assistant", "content": FILL, "finish": "stop", "usage": {"in": 812, "out": 96}}
     return {
@@ -29,8 +29,18 @@ async def answer_of_model(order: int, final: bool) -> dict[str, Any]:
     }
 
 
-async def look_up(order: int) -> dict[str, Any]:
+def found(order: int) -> dict[str, Any]:
+    """What the tool says."""
     return {"order": order, "status": "shipped", "eta": "2026-11-30", "carrier": "acme express parcel"}
+
+
+async def answer_of_model(order: int, final: bool) -> dict[str, Any]:
+    await asyncio.sleep(latency_s)
+    return answer(order, final)
+
+
+async def look_up(order: int) -> dict[str, Any]:
+    return found(order)
 
 
 def remember(messages: list[Any], text: str, answer: dict[str, Any]) -> list[Any]:

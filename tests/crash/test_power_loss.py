@@ -151,7 +151,8 @@ def test_what_was_acknowledged_survives_a_power_loss_at_any_moment(tmp_path: Pat
 
 def test_a_commit_that_was_cut_in_its_sync_may_be_there_and_then_whole(tmp_path: Path) -> None:
     """A process death at each operation of one commit: the disk keeps all that it was given."""
-    acknowledged, cut_off = [], []
+    acknowledged: list[str | None] = []
+    cut_off: list[str | None] = []
     for cut in range(1, 100):
         folder = tmp_path / str(cut)
         folder.mkdir()

@@ -49,12 +49,12 @@ class Divergence(AssertionError):
 class Effect(RunFuture):
     """The future of a step that has effects: cancelling it asks the tool, and it ends only with a recorded outcome."""
 
-    asked = False
+    asked: tuple[Any] | None = None
 
     def cancel(self, msg: Any | None = None) -> bool:
         if self.done():
             return False
-        self.asked = True
+        self.asked = (msg,)  # anyio knows its own cancellations by their message
         return True
 
 
@@ -145,7 +145,7 @@ class Host:
             if future is None or future.done():
                 raise Divergence(f"nobody waits for {fact.identity}")
             if isinstance(future, Effect) and future.asked:
-                asyncio.Future.cancel(future)
+                asyncio.Future.cancel(future, *future.asked)
             elif fact.kind == "failure":
                 future.set_exception(ToolFailed("OutOfStock", str(fact.value)))
             else:

@@ -194,7 +194,11 @@ def test_the_tool_call_is_injected_where_it_is_asked_for(run: Run, threads: Thre
         await bench.outcome(tool(ask), 1)
 
     run(main())
-    assert seen == [ToolCall("key-s", 2, "7-run", "7-run/s", "resources"), ToolCall("key-s", 1, "7-run", "7-run/s", "resources"), None]
+    assert seen == [
+        ToolCall("key-s", 2, "7-run", "7-run/s", "resources"),
+        ToolCall("key-s", 1, "7-run", "7-run/s", "resources"),
+        None,
+    ]
 
 
 @pytest.mark.parametrize(

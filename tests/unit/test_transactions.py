@@ -583,7 +583,7 @@ def test_sql_may_be_composed(pg: Shop) -> None:
     assert pg.payments == 1
 
 
-# --- a transaction that was ended behind our back 
+# --- a transaction that was ended behind our back ------------------------------------------------------------------------
 
 
 def behind_our_back(conn: Connection, *statements: str) -> None:
@@ -717,6 +717,16 @@ def test_a_reader_in_the_way_of_a_commit_leaves_it_not_sent(tmp_path: Path) -> N
     assert (shop.payments, shop.keys) == (1, {"warm": "0"})
 
 
+@pytest.mark.parametrize(
+    ("state", "ended"),
+    [("40001", Ended.NOT_SENT), ("40P01", Ended.NOT_SENT), ("40003", None), ("23505", Ended.FAILED), ("57P01", None), (None, None)],
+)
+def test_what_postgresql_answers_to_commit_tells_whether_it_committed(state: str | None, ended: Ended | None) -> None:
+    error = Exception()
+    error.sqlstate = state  # type: ignore[attr-defined]
+    assert transactions._Postgres(sqlite3).refused_commit(None, error) is ended
+
+
 def test_a_constraint_that_is_checked_at_commit_is_a_definite_failure(pg: Shop) -> None:
     pg.run("CREATE TABLE single (n INT UNIQUE DEFERRABLE INITIALLY DEFERRED)")
 
@@ -744,23 +754,28 @@ def test_sqlite_s_deferred_constraint_is_a_definite_failure(lite: Shop) -> None:
     assert lite.keys == {}
 
 
-def test_a_serialization_failure_is_not_sent(pg: Shop) -> None:
+@pytest.mark.parametrize("pays", ["after", "before"])
+def test_a_serialization_failure_is_not_sent(pg: Shop, pays: str) -> None:
+    """Found when it pays after the other has committed; found at the end, by COMMIT at the latest, when it has paid before."""
+
     def connect() -> Any:
         connection = pg.connect()
-        cursor = connection.cursor()
-        cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE")
-        connection.commit()
+        connection.cursor().execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE")
         return connection
 
     def body(conn: Connection) -> int:
         conn.execute("SELECT count(*) FROM payments").fetchall()
+        if pays == "before":
+            pg.pay(conn)
         other = connect()
+        other.commit()
         cursor = other.cursor()
         cursor.execute("SELECT count(*) FROM payments")
         cursor.execute("INSERT INTO payments VALUES ('other')")
         other.commit()
         other.close()
-        pg.pay(conn)  # either this or COMMIT cannot be serialized
+        if pays == "after":
+            pg.pay(conn)
         return 7
 
     outcome = attempt(pg.tool(body, database=connect))
@@ -868,9 +883,23 @@ def test_a_table_that_exists_needs_no_right_to_create(pg: Shop) -> None:
     def connect() -> Any:
         connection = pg.connect()
         connection.cursor().execute(f"SET ROLE {role}")
-        return connection  # inside a transaction: what the connect function did is committed first
+        return connection
 
-    assert attempt(pg.paying(7, database=connect)) == Outcome(Ended.SUCCEEDED, "7")
+    def body(conn: Connection) -> int:
+        assert conn.execute("SELECT current_user").fetchone()[0] == role
+        return 7
+
+    assert attempt(pg.tool(body, database=connect)) == Outcome(Ended.SUCCEEDED, "7")
+
+
+def test_what_the_connect_function_did_is_not_rolled_back_with_the_tool(shop: Shop) -> None:
+    def connect() -> Any:
+        connection = shop.connect()
+        connection.cursor().execute("INSERT INTO payments VALUES ('by connect')")  # and left in a transaction
+        return connection
+
+    assert attempt(shop.paying(ValueError(), database=connect)).ended is Ended.FAILED
+    assert shop.run("SELECT order_id FROM payments") == [("by connect",)]
 
 
 def test_a_table_that_cannot_be_made_was_not_sent(tmp_path: Path) -> None:

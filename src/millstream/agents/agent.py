@@ -28,7 +28,7 @@ from millstream.agents import places
 from millstream.agents.codecs import is_plain, name_of
 from millstream.agents.context import Context, Handle, StateOf, Targets
 from millstream.agents.places import MISSING, wrong
-from millstream.agents.streams import Stream, Streams, declared_codec
+from millstream.agents.streams import Stream, Streams, declared_codec, distinct
 from millstream.core.graph import AgentSpec, Codec
 
 S = TypeVar("S")
@@ -103,8 +103,8 @@ class Agent(Generic[S, E, R]):
                     f"holds {name_of(stream.value_type)}",
                     "declare the stream with type=, or change the annotation of the handler's event",
                 )
-        types = {stream.value_type for stream in streams}
-        event_type = types.pop() if len(types) == 1 else Any
+        types = distinct(stream.value_type for stream in streams)
+        event_type = types[0] if len(types) == 1 else Any
         if not is_plain(self._event) and (is_plain(event_type) or is_any_dict(event_type)):
             event_type = self._event
         return declared_codec(event_type, f"{self._title}: its event", self.place)

@@ -291,7 +291,7 @@ def _item(value_type: Any) -> Any:
 
 def _union(types: list[Any]) -> Any:
     """The type of values that are of one of these; ``Any`` where nobody could tell them apart again."""
-    different = list(dict.fromkeys(types))
+    different = distinct(types)
     if len(different) == 1:
         return different[0]
     if any(map(is_plain, different)):
@@ -302,6 +302,15 @@ def _union(types: list[Any]) -> Any:
     except (TypeError, NameError):
         return Any
     return union
+
+
+def distinct(types: Iterable[Any]) -> list[Any]:
+    """Each type once, in order. (Not a set: an Annotated type may hold what has no hash.)"""
+    found: list[Any] = []
+    for kind in types:
+        if kind not in found:
+            found.append(kind)
+    return found
 
 
 def _members(value_type: Any) -> list[Any]:

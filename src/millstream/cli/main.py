@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from millstream.cli import listing, operate, run
+from millstream.cli import listing, operate, run, show
 from millstream.cli.output import say
 
 COMMANDS = (
     run.run,
     listing.runs,
+    show.show,
     listing.state,
     listing.doubts,
     operate.resolve,

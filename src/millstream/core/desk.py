@@ -16,7 +16,7 @@ from millstream.core.tables import Commit, Key, Table
 class Limits:
     """Bounds of one engine. Counts are runs in this process; ``backlog_bytes`` are payloads of queued events in the store."""
 
-    __slots__ = ("running", "idle", "line", "instances", "backlog_bytes", "commit_rows", "ready")
+    __slots__ = ("running", "idle", "line", "instances", "backlog_bytes", "commit_rows", "ready", "cut", "page")
 
     def __init__(
         self,
@@ -28,6 +28,8 @@ class Limits:
         backlog_bytes: int = 1 << 30,
         commit_rows: int = 20_000,
         ready: int = 50_000,
+        cut: int = 500,
+        page: int = 500,
     ) -> None:
         self.running = running  # handlers that run at once
         self.idle = idle  # waiting handlers kept in memory; the longest waiting are put away first
@@ -36,12 +38,17 @@ class Limits:
         self.backlog_bytes = backlog_bytes
         self.commit_rows = commit_rows  # rows that gather behind a slow commit before sources are paused
         self.ready = ready  # keys that wait for a free handler in memory; what is beyond is found again by a scan
+        self.cut = cut  # rows of a commit, so that what is gated behind it is released early
+        self.page = page  # rows that a scan of lines or of wake-ups reads at once
 
 
 class Desk:
     """See the module. ``number()`` gives numbers of runs, events, records and so on (core.tables, Numbers)."""
 
-    __slots__ = ("graph", "limits", "now", "commit", "commands", "cut", "in_flight", "durable", "keys", "alarms", "touched", "counts", "stopping", "horizon", "_next", "_alarm_order")
+    __slots__ = (
+        "graph", "limits", "now", "commit", "commands", "cut", "in_flight", "durable", "keys", "alarms", "touched", "counts", "stopping",
+        "horizon", "_next", "_alarm_order",
+    )  # fmt: skip
 
     def __init__(self, graph: Graph, limits: Limits) -> None:
         self.graph = graph
@@ -86,8 +93,10 @@ class Desk:
 
     def touch(self, agent: str, key: str) -> None:
         """What the store tells of (agent, key) is stale until the open commit is durable."""
-        self.touched[agent, key] = self.commit.number
-        self.commit.touched.add((agent, key))
+        place = (agent, key)
+        if self.touched.get(place) != self.commit.number:
+            self.touched[place] = self.commit.number
+            self.commit.touched.add(place)
 
     def after(self, agent: str, key: str) -> int:
         """The commit that must be durable before the store tells the truth about (agent, key)."""

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from millstream.core import runs as r
 from millstream.core.commands import Answer, Deliver, PutAway, Start
 from millstream.core.desk import Desk
@@ -33,7 +35,7 @@ from millstream.core.facts import (
 )
 from millstream.core.identity import run_id
 from millstream.core.lines import Instance, Lines
-from millstream.core.runs import Run, Step
+from millstream.core.runs import Run, Step, size
 from millstream.core.tables import JSON, RECORDS, RUNS, STATES, EventRow, RecordRow, RunRow, StateRow
 
 if TYPE_CHECKING:
@@ -46,7 +48,16 @@ DEATHS = 3  # active in so many consecutive unclean deaths without getting anywh
 GROUPS = (64, 8, 1)  # suspects start with so few others, death after death; one that dies with the process alone is poisoned
 POISONED = DEATHS - 1 + len(GROUPS)  # ``resumes`` of a run that was started alone and died
 
-Errand = Settled | CancelRequested | RetryRequested
+
+
+class Poison(msgspec.Struct, frozen=True, gc=False):
+    """A run is to fail: it took the process with it once too often."""
+
+    run: int
+    token: None = None
+
+
+Errand = Settled | CancelRequested | RetryRequested | Poison
 
 
 class Lifecycle:
@@ -72,7 +83,7 @@ class Lifecycle:
 
     def _begin(self, run: Run, instance: Instance) -> None:
         """The handler of this generation begins, with the state as it is now."""
-        self.lines.backlog -= len(run.event.payload or "")
+        self.lines.backlog -= size(run.event.payload)
         run.started = self.desk.now
         run.initial = instance.state
         self._make_resident(run, instance)
@@ -142,15 +153,20 @@ class Lifecycle:
             self._errand_of_stored(self.stash[fact.run], fact)
         else:
             self.errands.setdefault(fact.run, []).append(fact)
-            self.lines.look_at(fact.run, self.desk.commit.number - 1)
+            self.lines.look_at(fact.run, self.desk.wrote(RUNS, (fact.run,)))
 
     def loaded(self, fact: RunsLoaded) -> None:
         found = {history.run.run: history for history in fact.histories}
         for number in fact.wanted:
+            here = number in self.residents or number in self.stash
+            written = 0 if here else self.desk.wrote(RUNS, (number,))
+            if written:  # the store was asked before it knew all: ask again
+                self.lines.resume_later(number, written)
+                continue
             self.lines.running -= 1  # counted again when its line starts it
             history = found.get(number)
             errands = self.errands.pop(number, [])
-            if number in self.residents or number in self.stash:
+            if here:
                 for errand in errands:
                     self.errand(errand)
             elif history is None:
@@ -166,19 +182,21 @@ class Lifecycle:
 
     def _consider(self, run: Run, row: RunRow, errands: list[Errand]) -> None:
         """A run was read from the store: is there something for it to do?"""
+        self.lines.found(row)
         for errand in errands:
             self._errand_of_stored(run, errand)
-        if run.status in (r.WAITING, r.IN_DOUBT) and self._is_wanted(run):
-            self._line_up(run)
-        instance = self.lines.instances.get((run.spec.name, run.key))
-        if instance is not None and instance.starting and instance.line and instance.line[0].row.run == run.number:
-            instance.starting = False
-        if run.status in (r.QUEUED, r.RUNNING):
-            if not run.stale:
-                self.stash[run.number] = run
-            self.lines.rejoin(run.row())
-        elif instance is not None:
-            self.lines.advance(instance)
+        if run.status == r.IN_DOUBT and run.turn is None:
+            self._settle_overdue(run)
+        elif run.status in (r.WAITING, r.IN_DOUBT):
+            if self._is_wanted(run):
+                self._line_up(run)
+            else:
+                self.mail.not_promised(run)
+        if run.status in (r.QUEUED, r.RUNNING) and not run.stale:
+            self.stash[run.number] = run
+        self.lines.moved(run.row())
+        if run.number in self.stash:
+            run.mail = None  # its turn comes later: what has come by then is read then
 
     def _is_wanted(self, run: Run) -> bool:
         """Is there something for a waiting run: a timer that is due, an outcome it has not seen, mail?"""
@@ -194,7 +212,7 @@ class Lifecycle:
         else:
             run.turn = self.desk.number()
             run.status = r.QUEUED
-            self.lines.backlog += len(run.event.payload or "")
+            self.lines.backlog += size(run.event.payload)
         run.wake = run.awaiting = None
         self.put(run)
 
@@ -202,7 +220,7 @@ class Lifecycle:
         """Rebuild a run from its record."""
         row = history.run
         run = Run(row, run_id(row.partition, row.run), history.event, self.desk.graph.agents[row.agent])
-        run.mail = list(history.mail)
+        run.mail = self.mail.overlaid(history.mail, row.agent, row.key, row.run)
         for record in history.records:
             current = record.generation == run.generation
             if current and record.kind in r.OBSERVED:
@@ -224,7 +242,7 @@ class Lifecycle:
             self._begin(run, instance)
             return
         if run.status == r.QUEUED:
-            self.lines.backlog -= len(run.event.payload or "")
+            self.lines.backlog -= size(run.event.payload)
         if resumed and self.unclean and run.number not in self.lines.isolated:
             run.resumes += 1
         if not run.released:
@@ -305,6 +323,8 @@ class Lifecycle:
     def rest(self, run: Run) -> None:
         """Nothing in the run is ready. If only time or others can move it, it waits: say so in the store."""
         timer = run.timer
+        if run.unread and run.waits and not run.in_hand:
+            self.mail.look(run)
         if run.open or run.asking_mail or run.in_hand:
             if timer is not None:
                 self.watch(run, timer[0])
@@ -321,14 +341,21 @@ class Lifecycle:
 
     def _wait(self, run: Run) -> None:
         status = r.IN_DOUBT if run.doubts else r.WAITING
-        wake = self._next_wake(run)
-        awaits = run.awaits()
+        parks = status == r.IN_DOUBT and run.spec.on_doubt == "park"
+        if parks and run.busy():
+            return  # the code of an overdue attempt still runs: its end may tell
+        wake = self._next_wake(run, parks)
+        if wake is not None and wake <= self.desk.now:
+            self.watch(run, wake)  # it goes on at once
+            return
+        awaits = None if parks else run.awaits()  # a parked run begins anew: nothing but a settlement brings it back
         changed = (status, wake, awaits) != (run.status, run.wake, run.awaiting)
         run.status, run.wake, run.awaiting = status, wake, awaits
         self.progress(run)
         if status == r.WAITING and run.spec.waiting == "release":
             self._release(run)
-        elif status == r.IN_DOUBT and run.spec.on_doubt == "park" and not run.busy():
+        elif parks:
+            self.mail.forget(run)
             self._leave(run)
         else:
             if changed:
@@ -347,9 +374,9 @@ class Lifecycle:
             self.put(run)
         self.lines.isolated.discard(run.number)
 
-    def _next_wake(self, run: Run) -> int | None:
+    def _next_wake(self, run: Run, parks: bool) -> int | None:
         times = [step.due[0] for step in run.steps.values() if step.due is not None] if run.doubts else []
-        if run.timer is not None:
+        if run.timer is not None and not parks:
             times.append(run.timer[0])
         return min(times, default=None)
 
@@ -373,7 +400,7 @@ class Lifecycle:
         run = self.residents.get(number)
         if run is None:
             if number not in self.stash:
-                self.lines.wake(number, self.desk.commit.number - 1)
+                self.lines.wake(number, self.desk.wrote(RUNS, (number,)))
             return
         run.pushed = 0
         for step in list(run.steps.values()) if run.open or run.doubts else ():
@@ -382,8 +409,8 @@ class Lifecycle:
                     self.steps.due(run, step)
                 else:
                     self.watch(run, step.due[0])
-        if run.timer is None:
-            return
+        if run.timer is None or run.in_hand:
+            return  # what it has been handed may cancel the timer; else it is looked at when the run is at rest
         if run.timer[0] > self.desk.now:
             self.watch(run, run.timer[0])
         else:
@@ -447,8 +474,8 @@ class Lifecycle:
             self.intake.emit(run, emitted)
         if end.output is not None:
             self.intake.emit(run, end.output)
-        if run.asker is not None:
-            self.mail.reply(run.asker, run, end.answer, None)
+        self.mail.forget(run)
+        self.mail.reply(run, end.answer, None)
         run.status, run.turn = r.DONE, None
         self.desk.counts["done"] += 1
         self._forget(run, finished=self.desk.now)
@@ -476,16 +503,25 @@ class Lifecycle:
         if status != r.CANCELLED:
             self.desk.counts["failed"] += 1
         self.intake.failure(run, error)
-        if run.asker is not None and status != r.DIVERGED:
-            self.mail.reply(run.asker, run, None, error)
-        self._forget(run, finished=self.desk.now, error=error)
+        self.mail.forget(run)
+        if status != r.DIVERGED:
+            self.mail.reply(run, None, error)
+        if run.number in self.residents:
+            self._forget(run, finished=self.desk.now, error=error)
+        else:
+            run.wake = run.awaiting = None
+            run.resumes = 0
+            self.stash.pop(run.number, None)
+            self.lines.isolated.discard(run.number)
+            row = self.put(run, finished=self.desk.now, error=error)
+            self.lines.instance(run.spec, run.key)  # it may have kept others from starting
+            self.lines.moved(row)
 
     def _forget(self, run: Run, *, finished: int, error: dict[str, Any] | None = None) -> None:
         """The run has ended; its row says how, and its line goes on (unless it blocks it)."""
         run.wake = run.awaiting = None
         run.resumes = 0
         row = self.put(run, finished=finished, error=error)
-        self.mail.forget(run)
         self.residents.pop(run.number, None)
         if run.number in self.idle:
             del self.idle[run.number]
@@ -508,7 +544,7 @@ class Lifecycle:
 
     def _errand_of_resident(self, run: Run, errand: Errand) -> None:
         if isinstance(errand, Settled):
-            self._answer(errand, self.steps.settle(run, errand, resident=True))
+            self._answer(errand, self.steps.settle(run, errand))
         elif isinstance(errand, CancelRequested):
             self.stir(run)
             self.deliver(run, self.record(run, r.CANCEL, note={"by": errand.by}))
@@ -521,6 +557,9 @@ class Lifecycle:
             self._answer(errand, self._settle_stored(run, errand))
         elif isinstance(errand, CancelRequested):
             self._answer(errand, self._cancel_stored(run, errand))
+        elif isinstance(errand, Poison):
+            if run.status == r.RUNNING:
+                self._fail(run, r.FAILED, POISON)
         elif run.status in (r.FAILED, r.DIVERGED, r.CANCELLED):
             self._new_generation(run)
             self._answer(errand)
@@ -528,10 +567,10 @@ class Lifecycle:
             self._answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")
 
     def _settle_stored(self, run: Run, errand: Settled) -> str | None:
-        error = self.steps.settle(run, errand, resident=False)
+        error = self.steps.settle(run, errand)
         if error is None:
-            if run.turn is None:
-                self._new_generation(run)
+            if run.status == r.IN_DOUBT and run.turn is None:
+                self._settle_parked(run)
             else:
                 run.news = True
         return error
@@ -542,17 +581,29 @@ class Lifecycle:
         if run.status == r.IN_DOUBT and run.turn is None:
             return f"run {run.id} is parked in doubt: settle its doubts first (see `millstream doubts`)"
         if run.status in (r.QUEUED, r.FAILED, r.DIVERGED) and not run.owed_state:
-            blocks = run.turn is not None
-            run.status, run.turn = r.CANCELLED, None
+            if run.status == r.QUEUED:
+                self.lines.backlog -= size(run.event.payload)
             error = {"type": "Cancelled", "message": "cancelled" + (f" by {errand.by}" if errand.by else ""), "data": None}
-            row = self.put(run, finished=self.desk.now, error=error)
-            self.stash.pop(run.number, None)
-            if blocks:
-                self.lines.leave(row)  # it was in line, and perhaps at its head
+            self._fail(run, r.CANCELLED, error)
             return None
         run.order.append(self.record(run, r.CANCEL, note={"by": errand.by}))
         run.news = True
         return None
+
+    def _settle_parked(self, run: Run) -> None:
+        """It begins anew when the last of its doubts is settled."""
+        doubts = [step for step in run.steps.values() if step.phase == Step.DOUBT]
+        if doubts:
+            run.wake = min((step.due[0] for step in doubts if step.due is not None), default=None)
+            self.put(run)
+        else:
+            self._new_generation(run)
+
+    def _settle_overdue(self, run: Run) -> None:
+        """A parked run was in doubt for longer than ``in_doubt_after``."""
+        for step in list(run.steps.values()):
+            if step.phase == Step.DOUBT and step.due is not None and step.due[0] <= self.desk.now:
+                self._settle_stored(run, self.steps.overdue(run, step))
 
     def _new_generation(self, run: Run) -> None:
         """Tried again: with its old turn if it still blocks its line, else with a new one."""
@@ -564,10 +615,16 @@ class Lifecycle:
         run.wake = run.awaiting = None
         run.stale = True  # its record is read again, as an earlier generation's, when its turn comes
         self.stash.pop(run.number, None)
-        self.lines.backlog += len(run.event.payload or "")
+        self.lines.backlog += size(run.event.payload)
         self.put(run)
 
 
+POISON = {
+    "type": "Poisoned",
+    "message": f"the process died {POISONED + 1} times in a row while this run was active and got nowhere, the last time with nothing "
+    "else running. It is kept: `millstream show` tells how far it came, `millstream retry` tries it again",
+    "data": None,
+}
 STUCK = {
     "type": "HandlerStuck",
     "message": "the handler waits, and nothing that Millstream knows can wake it: no step, timer, signal or answer is on its way. "

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 from millstream.core import runs as status
@@ -25,8 +25,6 @@ from millstream.core.tables import RUNS, EventRow, RunRow
 if TYPE_CHECKING:
     from millstream.core.graph import AgentSpec
     from millstream.core.lifecycle import Lifecycle
-
-SCAN = 500  # rows a scan reads at once
 
 
 class Queued:
@@ -42,17 +40,17 @@ class Queued:
 class Instance:
     """One agent instance (agent, key) in memory."""
 
-    __slots__ = ("spec", "key", "partition", "loaded", "state", "version", "state_run", "changed", "line", "more", "holder", "ready", "starting")
+    __slots__ = ("spec", "key", "partition", "loaded", "state", "version", "state_run", "asking", "changed", "line", "more", "holder", "ready", "starting")
 
     def __init__(self, spec: AgentSpec, key: str, partition: int) -> None:
         self.spec = spec
         self.key = key
         self.partition = partition
-        self.loaded = False  # False: the store is being asked; ``line`` holds what came meanwhile
+        self.asking = True  # the store is asked for (the rest of) its line; ``line`` holds what came meanwhile
         self.state: str | None = None
         self.version = 0
         self.state_run = 0
-        self.changed: dict[int, RunRow] = {}  # rows written while the store is being asked
+        self.changed: dict[int, RunRow] = {}  # rows written meanwhile: what the store answers may be older
         self.line: list[Queued] = []  # without the holder
         self.more = False  # the line goes on in the store
         self.holder: Run | None = None  # the resident head of the line
@@ -67,7 +65,7 @@ class Lines:
         self.desk = desk
         self.lifecycle: Lifecycle  # set by the machine
         self.instances: dict[tuple[str, str], Instance] = {}
-        self.cold: dict[tuple[str, str], None] = {}  # idle instances, longest idle first
+        self.cold: OrderedDict[tuple[str, str], None] = OrderedDict()  # idle instances, longest idle first
         self.ready: deque[Instance] = deque()
         self.waking: deque[tuple[int, int]] = deque()  # runs to be looked at when there is room, and after which commit
         self.running = 0  # handlers that run or are being loaded
@@ -85,36 +83,38 @@ class Lines:
 
     def enter(self, row: RunRow, event: EventRow, spec: AgentSpec) -> None:
         """A new run joins the end of its line."""
+        instance = self.instance(spec, row.key)  # before it is touched: the store need not hold this run to tell of the others
         self.desk.commit.put(RUNS, row)
         self.desk.touch(row.agent, row.key)
-        self.backlog += len(event.payload or "")
-        instance = self.instance(spec, row.key)
+        self.backlog += status.size(event.payload)
         self._join(instance, Queued(row, event))
         self.advance(instance)
 
-    def rejoin(self, row: RunRow) -> None:
-        """A run in line that is not resident has something to do now; its row says so and is already written."""
-        instance = self.instance(self.desk.graph.agents[row.agent], row.key)
-        if not instance.loaded:
-            instance.changed[row.run] = row  # what the store is about to answer may be older
+    def moved(self, row: RunRow) -> None:
+        """A run that is not resident joins its line, leaves it, or has something to do in it, as its row says (already written)."""
+        instance = self.instances.get((row.agent, row.key))
+        if instance is None:
+            if row.turn is None:
+                return
+            instance = self.instance(self.desk.graph.agents[row.agent], row.key)
+        if instance.asking:
+            instance.changed[row.run] = row
             return
-        for queued in instance.line:
-            if queued.row.run == row.run:
-                queued.row = row
-                break
-        else:
-            if not instance.line or (instance.line[-1].row.turn or 0) < (row.turn or 0):
-                self._join(instance, Queued(row, None))
+        place = next((place for place, queued in enumerate(instance.line) if queued.row.run == row.run), None)
+        if place is not None:
+            if row.turn is None:
+                del instance.line[place]
+            else:
+                instance.line[place].row = row
+        elif row.turn is not None and (not instance.line or (instance.line[-1].row.turn or 0) < row.turn):
+            self._join(instance, Queued(row, None))
         self.advance(instance)
 
-    def leave(self, row: RunRow) -> None:
-        """A run that is not resident has left its line; its row is already written."""
+    def found(self, row: RunRow) -> None:
+        """A run has been read from the store: if it is the head of its line that was to start, it can."""
         instance = self.instances.get((row.agent, row.key))
-        if instance is not None and not instance.loaded:
-            instance.changed[row.run] = row
-        elif instance is not None:
-            instance.line = [queued for queued in instance.line if queued.row.run != row.run]
-            self.advance(instance)
+        if instance is not None and instance.starting and instance.line and instance.line[0].row.run == row.run:
+            instance.starting = False
 
     def step_back(self, row: RunRow, instance: Instance) -> None:
         """The holder is put away, or blocks its line: it stays at the head without a handler."""
@@ -143,9 +143,9 @@ class Lines:
     def loaded(self, fact: LinesLoaded) -> None:
         for found in fact.lines:
             instance = self.instances.get((found.agent, found.key))
-            if instance is None or instance.loaded:
+            if instance is None or not instance.asking:
                 continue
-            instance.loaded = True
+            instance.asking = False
             if found.state is not None:
                 instance.state = found.state.payload
                 instance.version = found.state.version
@@ -155,8 +155,8 @@ class Lines:
 
     def continued(self, fact: LineContinued) -> None:
         instance = self.instances.get((fact.agent, fact.key))
-        if instance is not None and instance.starting:
-            instance.starting = False
+        if instance is not None and instance.asking:
+            instance.asking = False
             self._merge(instance, fact.line, fact.more)
             self.advance(instance)
 
@@ -196,11 +196,12 @@ class Lines:
 
     def advance(self, instance: Instance) -> None:
         """Start or resume the head of a line if that is what it needs."""
-        if instance.holder is not None or not instance.loaded or instance.starting or instance.ready:
+        if instance.holder is not None or instance.asking or instance.starting or instance.ready:
             return
+        self.cold.pop((instance.spec.name, instance.key), None)
         if not instance.line:
             if instance.more:
-                instance.starting = True
+                instance.asking = True
                 instance.more = False  # what comes meanwhile is kept in memory, behind what the store answers
                 self.desk.say(
                     LoadLine(instance.spec.name, instance.key, 0, self.desk.limits.line, self.desk.after(instance.spec.name, instance.key))
@@ -227,15 +228,15 @@ class Lines:
             self._forget(instance)
 
     def _start(self, instance: Instance) -> None:
-        self.cold.pop((instance.spec.name, instance.key), None)
         queued = instance.line[0]
         self.running += 1
-        if queued.event is not None:
+        stashed = self.lifecycle.stash.pop(queued.row.run, None)
+        if stashed is not None:
+            del instance.line[0]
+            self.lifecycle.go_on(stashed, instance)
+        elif queued.event is not None:
             del instance.line[0]
             self.lifecycle.begin(queued.row, queued.event, instance)
-        elif queued.row.run in self.lifecycle.stash:
-            del instance.line[0]
-            self.lifecycle.go_on(self.lifecycle.stash.pop(queued.row.run), instance)
         else:
             instance.starting = True
             self.resume_later(queued.row.run, self.desk.after(instance.spec.name, instance.key))
@@ -265,19 +266,20 @@ class Lines:
 
     def flush(self) -> None:
         """At the end of every fact: let in what has room, and ask the store for all that is needed in one go."""
-        while self.ready and self.has_room() and len(self._to_resume) < SCAN:
+        page = self.desk.limits.page
+        while self.ready and self.has_room() and len(self._to_resume) < page:
             instance = self.ready.popleft()
             instance.ready = False
             self.advance(instance)
-        while self.waking and self.has_room() and len(self._to_resume) < SCAN:
+        while self.waking and self.has_room() and len(self._to_resume) < page:
             self.running += 1
             self.resume_later(*self.waking.popleft())
         if self._scan is None and self._overflowed and not self.ready:
             self._overflowed = False
             self._scan = 0
-        if self._scan is not None and not self._scanning and len(self.ready) < SCAN and not self.isolated:
+        if self._scan is not None and not self._scanning and len(self.ready) < page and not self.isolated:
             self._scanning = True
-            self.desk.say(ScanLines(self._scan, SCAN, self.desk.commit.number - 1))
+            self.desk.say(ScanLines(self._scan, page, self.desk.latest()))
         if self._to_load:
             self.desk.say(LoadLines(self._to_load, self.desk.limits.line, self._load_after))
             self._to_load, self._load_after = [], 0
@@ -289,11 +291,9 @@ class Lines:
 
     def _cool(self, instance: Instance) -> None:
         """Nothing to do for this instance: keep its state for a while."""
-        name = (instance.spec.name, instance.key)
-        self.cold.pop(name, None)
-        self.cold[name] = None
+        self.cold[instance.spec.name, instance.key] = None
         while len(self.cold) > self.desk.limits.instances:
-            oldest = next(iter(self.cold))
+            oldest = next(iter(self.cold))  # of a dict this would walk over all that were taken from its front
             self._forget(self.instances[oldest])
 
     def _forget(self, instance: Instance) -> None:

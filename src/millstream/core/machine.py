@@ -13,11 +13,9 @@ The flow of one event:
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from millstream.core import runs as r
 from millstream.core.commands import LoadWakes, Note, Pause, Perform, WakeAt
 from millstream.core.desk import Desk, Limits
 from millstream.core.facts import (
@@ -47,15 +45,13 @@ from millstream.core.facts import (
 from millstream.core.graph import Graph
 from millstream.core.identity import run_id
 from millstream.core.intake import Intake
-from millstream.core.lifecycle import DEATHS, GROUPS, POISONED, Lifecycle
+from millstream.core.lifecycle import DEATHS, GROUPS, POISONED, Lifecycle, Poison
 from millstream.core.lines import Lines
 from millstream.core.mail import Mail
 from millstream.core.steps import Steps
 from millstream.core.tables import RUNS, SEEN, Commit, RunRow
 
 HORIZON = 60_000_000  # wake-ups of put-away runs are read this far ahead, us
-WAKES = 1_000  # at once
-CUT = 500  # rows of a commit, so that what is gated behind it is released early
 
 
 class Machine:
@@ -72,8 +68,6 @@ class Machine:
         self.lifecycle.steps, self.lifecycle.mail, self.lifecycle.intake = self.steps, self.mail, self.intake
         self.steps.mail, self.steps.intake = self.mail, self.intake
         self.mail.steps, self.mail.intake = self.steps, self.intake
-        self._cut: deque[Commit] = deque()  # full, and not taken yet
-        self._in_flight: deque[Commit] = deque()
         self._suspects: list[RunRow] = []
         self._paused: str | None = None
         self._wakes_until = 0
@@ -108,7 +102,7 @@ class Machine:
         desk = self.desk
         if fact.at > desk.now:
             desk.now = fact.at
-        if desk.commit.rows >= CUT:
+        if desk.commit.rows >= desk.limits.cut:
             self._cut_here()
         self._handlers[type(fact)](fact)
         lines = self.lines
@@ -124,10 +118,11 @@ class Machine:
 
     def take(self) -> Commit | None:
         """The next commit to be written, if there is one; the shell writes it and then says ``Durable``."""
-        if not self._cut and not self._cut_here():
+        desk = self.desk
+        if not desk.cut and not self._cut_here():
             return None
-        commit = self._cut.popleft()
-        self._in_flight.append(commit)
+        commit = desk.cut.popleft()
+        desk.in_flight.append(commit)
         return commit
 
     def _cut_here(self) -> bool:
@@ -135,24 +130,24 @@ class Machine:
         commit = self.desk.commit
         if not commit:
             return False
-        self._cut.append(commit)
+        self.desk.cut.append(commit)
         self.desk.commit = Commit(commit.number + 1)
         return True
 
     def take_is_empty(self) -> bool:
         """Nothing has gathered."""
-        return not self._cut and not self.desk.commit
+        return not self.desk.cut and not self.desk.commit
 
     @property
     def urgent(self) -> bool:
         """Does anything wait for what has gathered?"""
-        return bool(self._cut or self.desk.commit.gated)
+        return bool(self.desk.cut or self.desk.commit.gated)
 
     @property
     def quiet(self) -> bool:
         """Nothing can go on by itself: no handler runs, nothing is loaded, queued, or about to be written."""
-        lines = self.lines
-        return not (lines.running or lines.ready or lines.waking or lines.scanning or self.desk.commit or self._cut or self._in_flight)
+        lines, desk = self.lines, self.desk
+        return not (lines.running or lines.ready or lines.waking or lines.scanning or desk.commit or desk.cut or desk.in_flight)
 
     def next_wake_up(self) -> int | None:
         """When the earliest timer or rest that this machine knows of is due, us."""
@@ -168,7 +163,7 @@ class Machine:
         self.mail.opened(fact.askers)
         for row in fact.suspects:
             if row.resumes >= POISONED:
-                self._poison(row)
+                self.lifecycle.errand(Poison(row.run))
             else:
                 self._suspects.append(row)
         self._suspects.sort(key=lambda row: (row.resumes, -row.run))
@@ -180,19 +175,6 @@ class Machine:
             self.lines.wake(number, 0)
         self._read_wakes()
         self.lines.scan()
-
-    def _poison(self, row: RunRow) -> None:
-        message = (
-            f"the process died {POISONED + 1} times in a row while this run was active and got nowhere, the last time with nothing "
-            "else running. It is kept: `millstream show` tells how far it came, `millstream retry` tries it again"
-        )
-        error = {"type": "Poisoned", "message": message, "data": None}
-        failed = row._replace(
-            status=r.FAILED, turn=None, finished=self.desk.now, wake=None, awaits=None, resumes=0, error=r.dump(error)
-        )
-        self.desk.commit.put(RUNS, failed)
-        self.desk.touch(row.agent, row.key)
-        self.desk.say(Note("error", f"run {run_id(row.partition, row.run)} of {row.agent} {row.key!r} failed as poisoned: {message}"))
 
     def _next_suspects(self) -> None:
         """Start the most suspect ones, and nothing else, once it is durable that they were: few enough that, death after death,
@@ -212,8 +194,8 @@ class Machine:
     def _durable(self, fact: Durable) -> None:
         desk = self.desk
         desk.durable = fact.number
-        while self._in_flight and self._in_flight[0].number <= fact.number:
-            commit = self._in_flight.popleft()
+        while desk.in_flight and desk.in_flight[0].number <= fact.number:
+            commit = desk.in_flight.popleft()
             for place in commit.touched:
                 if desk.touched.get(place) == commit.number:
                     del desk.touched[place]
@@ -249,7 +231,7 @@ class Machine:
         if not self._reading_wakes:
             self._reading_wakes = True
             self.desk.horizon = self.desk.now + HORIZON
-            self.desk.say(LoadWakes(self.desk.horizon, WAKES, self.desk.commit.number - 1))
+            self.desk.say(LoadWakes(self.desk.horizon, self.desk.limits.page, self.desk.latest()))
 
     def _wakes_loaded(self, fact: WakesLoaded) -> None:
         self._reading_wakes = False
@@ -270,8 +252,8 @@ class Machine:
             reason = f"{len(lines.isolated)} runs that were active in several unclean deaths run alone"
         elif lines.backlog > limits.backlog_bytes:
             reason = f"{lines.backlog:,} bytes of events wait behind held keys (limit {limits.backlog_bytes:,})"
-        elif len(self._cut) * CUT > limits.commit_rows:
-            reason = f"{len(self._cut) * CUT:,} rows wait for the store"
+        elif len(desk.cut) * limits.cut > limits.commit_rows:
+            reason = f"{len(desk.cut) * limits.cut:,} rows wait for the store"
         elif lines.running + len(lines.ready) >= limits.running:
             reason = f"{lines.running:,} runs are active (limit {limits.running:,})"
         if (reason is None) != (self._paused is None):

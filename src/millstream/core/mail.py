@@ -3,8 +3,9 @@
 * A signal is for a run, or for whichever run of (agent, key) receives it first. It is handed over at once to a run that waits for
   it here; otherwise it is a row in the store, and a waiting run that it fits is brought back.
 * An ask makes a run of the asked agent; its answer is mail to the asking run, in the entry that completes the asked one.
-* A key is held by the run at the head of its line. ``asking`` holds, for each key whose holder waits for an ask, the keys it
-  asked: an ask that would close a circle in it can never be answered, and fails at once. Keys released while waiting are not in it.
+* A key is held by the run at the head of its line, and a run that was asked may wait behind it. ``asking`` holds who waits for
+  whom: an ask that would close a circle can never be answered, and fails at once. In it stand the keys that are held, and, for
+  runs that released theirs (nobody waits behind them, but whoever asked them does), the ask that made them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ SIGNALS = "signals"  # their ids are remembered under this name
 REMEMBERED = 100_000  # signal ids kept in memory for those that are not durable yet
 
 Place = tuple[str, str]  # (agent, key)
+Node = Place | tuple[int, str]  # who waits: the holder of a key; of a released run, the ask that made it as (run, step)
 
 
 def signal_id(agent: str, key: str, id: str) -> str:
@@ -45,9 +47,8 @@ class Mail:
         self.lifecycle = lifecycle
         self.steps: Steps  # set by the machine
         self.intake: Intake
-        self.asking: dict[Place, dict[str, Place]] = {}  # holder's key -> {step: asked key}
+        self.asking: dict[Node, dict[str, Node]] = {}  # who waits -> {step: for whom}
         self._recent: dict[str, None] = {}  # ids of signals that may not be durable yet
-        self._arrived: dict[int, list[MailRow]] = {}  # mail that came while a run's mail is being read
         self._promised: dict[tuple[int, str], int] = {}  # (run, step) -> mail that it is being woken for
 
     # --- signals --------------------------------------------------------------------------------------------------
@@ -101,8 +102,8 @@ class Mail:
 
     def _hand_over(self, run: Run, mail: MailRow) -> bool:
         """To a run that waits for it here and now."""
-        if run.replaying:
-            return False
+        if run.replaying or run.in_hand:
+            return False  # what it is handed now may end this wait
         for call in run.waits.values():
             if self.fits(mail, run.number, call.step, call.kind, call.name, call.about):
                 self._consume(run, call, mail, stored=False)
@@ -115,8 +116,7 @@ class Mail:
         if run is not None:
             if run.mail is not None:
                 run.mail.append(mail)
-            elif run.asking_mail:
-                self._arrived.setdefault(run.number, []).append(mail)
+            run.unread = True
             if mail.run is not None:
                 return
         if mail.run is not None:
@@ -156,6 +156,11 @@ class Mail:
 
     def receive(self, run: Run, call: StepCall) -> None:
         run.waits[call.step] = call
+        run.unread = True  # looked at when the run is at rest
+
+    def look(self, run: Run) -> None:
+        """Is there mail for what it waits for?"""
+        run.unread = False
         if run.mail is not None:
             self._match(run)
         elif not run.asking_mail:
@@ -163,25 +168,44 @@ class Mail:
             self.desk.say(LoadMail(run.number, run.spec.name, run.key, self.desk.after(run.spec.name, run.key)))
 
     def loaded(self, fact: MailLoaded) -> None:
-        arrived = self._arrived.pop(fact.run, [])
         run = self.lifecycle.residents.get(fact.run)
         if run is None:
             return
         run.asking_mail = False
-        read = {mail.mail for mail in fact.mail}
-        run.mail = [*fact.mail, *(mail for mail in arrived if mail.mail not in read)]
-        self._match(run)
+        run.mail = self.overlaid(fact.mail, run.spec.name, run.key, run.number)
+        run.unread = True
         self.lifecycle.rest(run)
 
+    def overlaid(self, stored: list[MailRow], agent: str, key: str, run: int) -> list[MailRow]:
+        """What the store told of a run's mail, and over it what is not durable yet."""
+        mail = {(row.mail,): row for row in stored}
+        for commit in self.desk.not_durable():
+            for place, put in commit.puts.get(MAIL, {}).items():
+                if put is None:
+                    mail.pop(place, None)
+                else:
+                    row = MailRow._make(put)
+                    if row.agent == agent and row.key == key and row.run in (None, run):
+                        mail[place] = row
+        return list(mail.values())
+
+    def not_promised(self, run: Run) -> None:
+        """It was brought back for mail that another one has received meanwhile."""
+        for step, *_ in r.json_decode(run.awaiting or "[]"):
+            self._promised.pop((run.number, step), None)
+
     def _match(self, run: Run) -> None:
-        """Hand over what has come for the steps that wait, in the order in which they began to."""
-        for call in list(run.waits.values()):
+        """Hand over the first that has come for the steps that wait, in the order in which they began to; the others when the
+        run is at rest again: it may not want them any more."""
+        for call in run.waits.values():
+            self._promised.pop((run.number, call.step), None)
             for mail in run.mail or ():
                 if self.fits(mail, run.number, call.step, call.kind, call.name, call.about):
                     assert run.mail is not None
                     run.mail.remove(mail)
+                    run.unread = True
                     self._consume(run, call, mail, stored=True)
-                    break
+                    return
 
     def _consume(self, run: Run, call: StepCall, mail: MailRow, *, stored: bool) -> None:
         del run.waits[call.step]
@@ -208,8 +232,10 @@ class Mail:
             self._answered(run, call)
 
     def forget(self, run: Run) -> None:
-        """The run has ended."""
-        self.asking.pop((run.spec.name, run.key), None)
+        """The run has ended, or begins anew when it is wanted again."""
+        node = _node(run.spec.waiting, run.spec.name, run.key, run.asker)
+        if node is not None:
+            self.asking.pop(node, None)
         for step in run.waits:
             self._promised.pop((run.number, step), None)
         run.waits.clear()
@@ -217,39 +243,46 @@ class Mail:
     # --- asking ---------------------------------------------------------------------------------------------------
 
     def opened(self, askers: list[RunRow]) -> None:
+        agents = self.desk.graph.agents
         for row in askers:
+            spec = agents.get(row.agent)
             for step, kind, name, key in r.json_decode(row.awaits or "[]"):
-                if kind == "ask":
-                    self.asking.setdefault((row.agent, row.key), {})[step] = (name, key)
+                if kind == "ask" and spec is not None and name in agents:
+                    self._waits(_node(spec.waiting, row.agent, row.key, row.asker), row.run, step, (name, key))
+
+    def _waits(self, node: Node | None, run: int, step: str, asked: Place) -> None:
+        if node is not None:
+            holds = self.desk.graph.agents[asked[0]].waiting == "hold"
+            self.asking.setdefault(node, {})[step] = asked if holds else (run, step)
 
     def ask(self, run: Run, step: Step, call: StepCall) -> None:
-        here, there = (run.spec.name, run.key), (call.name, call.key or "")
-        if run.spec.waiting == "hold" and self._leads_back(there, here):
-            self.steps.answered(run, call, None, _deadlock(here, there))
+        node, there = _node(run.spec.waiting, run.spec.name, run.key, run.asker), (call.name, call.key or "")
+        if node is not None and self.desk.graph.agents[call.name].waiting == "hold" and self._leads_back(there, node):
+            self.steps.answered(run, call, None, _deadlock((run.spec.name, run.key), there))
             return
         step.recorded = self.lifecycle.record(run, r.INTENDED, call.step, tool=call.name, key=call.key, args=call.args)
         step.phase = Step.PERFORMING
         self.expect(run, call)
         self.intake.send(run, call.name, call.key or "", call.args, asker=r.dump([run.number, call.step, run.spec.name, run.key]))
 
-    def expect(self, run: Run, call: StepCall) -> None:
-        """Wait for the answer to an ask."""
+    def expect(self, run: Run, call: StepCall, *, again: bool = False) -> None:
+        """Wait for the answer to an ask; ``again``: it may have come already."""
         run.waits[call.step] = call
-        if run.spec.waiting == "hold":
-            self.asking.setdefault((run.spec.name, run.key), {})[call.step] = (call.name, call.key or "")
-        if run.mail:
-            self._match(run)
+        node = _node(run.spec.waiting, run.spec.name, run.key, run.asker)
+        self._waits(node, run.number, call.step, (call.name, call.key or ""))
+        run.unread = run.unread or again
 
     def _answered(self, run: Run, call: StepCall) -> None:
-        asked = self.asking.get((run.spec.name, run.key))
-        if asked is not None:
+        node = _node(run.spec.waiting, run.spec.name, run.key, run.asker)
+        asked = None if node is None else self.asking.get(node)
+        if node is not None and asked is not None:
             asked.pop(call.step, None)
             if not asked:
-                del self.asking[run.spec.name, run.key]
+                del self.asking[node]
 
-    def _leads_back(self, start: Place, goal: Place) -> bool:
+    def _leads_back(self, start: Node, goal: Node) -> bool:
         """Does the holder of ``start`` wait, directly or through others, for ``goal``?"""
-        seen: set[Place] = set()
+        seen: set[Node] = set()
         open_ = [start]
         while open_:
             place = open_.pop()
@@ -260,9 +293,12 @@ class Mail:
                 open_.extend(self.asking.get(place, {}).values())
         return False
 
-    def reply(self, asker: str, run: Run, answer: str | None, error: dict[str, Any] | None) -> None:
-        """The asked run has ended; the answer is in the same entry."""
-        number, step, agent, key = r.json_decode(asker)
+    def reply(self, run: Run, answer: str | None, error: dict[str, Any] | None) -> None:
+        """A run has ended: if it was asked, the answer is in the same entry. It is given once, whatever a retry brings."""
+        if run.asker is None:
+            return
+        number, step, agent, key = r.json_decode(run.asker)
+        run.asker = None
         wrapped = None if error is None else _ask_failed(run, error)
         waiting = self.lifecycle.residents.get(number)
         mail = MailRow(
@@ -282,12 +318,22 @@ class Mail:
             None if wrapped is None else r.dump(wrapped),
         )
         if waiting is not None:
-            if step in waiting.waits and not waiting.replaying:
+            if step in waiting.waits and not waiting.replaying and not waiting.in_hand:
                 self._consume(waiting, waiting.waits[step], mail, stored=False)
                 return
             if waiting.steps.get(step) is not None and waiting.steps[step].phase == Step.ABANDONED:
                 return  # nobody waits for it any more
         self._store(mail, waiting)
+
+
+def _node(waiting: str, agent: str, key: str, asker: str | None) -> Node | None:
+    """Where a run stands in ``asking``; None: nobody can wait for it."""
+    if waiting == "hold":
+        return agent, key
+    if asker is None:
+        return None
+    run, step, *_ = r.json_decode(asker)
+    return run, step
 
 
 def _deadlock(here: Place, there: Place) -> dict[str, Any]:

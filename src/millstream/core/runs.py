@@ -59,6 +59,11 @@ def dump(value: Any) -> str:
     return json_encode(value).decode()
 
 
+def size(payload: str | None) -> int:
+    """Bytes of a payload."""
+    return 0 if payload is None else len(payload) if payload.isascii() else len(payload.encode())
+
+
 class Step:
     """One step of a run in memory: what the record says of it, and what the handler asks."""
 
@@ -134,6 +139,7 @@ class Run:
         "pushed",
         "mail",
         "asking_mail",
+        "unread",
         "wake",
         "awaiting",
         "initial",
@@ -174,6 +180,7 @@ class Run:
         self.pushed = 0  # the earliest alarm that will look at it
         self.mail: list[MailRow] | None = None  # None: not asked for yet
         self.asking_mail = False
+        self.unread = False  # what it waits for may be in the mail
         self.wake = row.wake  # as the store has it
         self.awaiting = row.awaits  # as the store has it
         self.initial: str | None = None  # the state as of its turn

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from millstream.core.mail import Mail
 
 LOST = {"type": "Lost", "message": "the process ended before the outcome was durable", "data": None}
+EXPIRED = {"type": "KeyExpired", "message": "it may have happened, and its key is not honoured any more", "data": None}
 STOPPED = {"type": "Stopped", "message": "the engine was stopped before it was sent", "data": None}
 WITHDRAWN = {"type": "Cancelled", "message": "cancelled before it was sent", "data": None}
 
@@ -202,7 +203,7 @@ class Steps:
             step.phase = Step.ABANDONED
             self.mail.abandon(run, step.call)
         elif run.replaying:
-            if step.recorded is not None and step.phase == Step.INTENT:
+            if step.recorded is not None and step.phase in (Step.INTENT, Step.DOUBT):
                 return  # it was sent: its outcome is settled when the replay ends
             if step.call.policy.effect is not Effect.READ:
                 self.withdraw(run, step, opened=False)
@@ -242,7 +243,7 @@ class Steps:
             return
         if fact.ended is not Ended.OVERDUE:
             step.busy = False
-        if step.phase == Step.DOUBT and step.granted and not step.busy:
+        if step.phase == Step.DOUBT and step.granted and not step.busy and fact.ended is not Ended.SUCCEEDED:
             self._perform_again_after_doubt(run, step)
             return
         if step.phase not in (Step.PERFORMING, Step.DOUBT):
@@ -288,7 +289,9 @@ class Steps:
         policy = step.policy
         if following is Next.PROBE:
             settle = policy.timeout if policy.settle is None else policy.settle
-            due = (self.desk.now if ended is not Ended.LOST else step.sent + policy.timeout) + settle
+            # The deadline of a lost attempt: only of the first one is it known when it was sent.
+            lost = step.sent + policy.timeout if step.attempts == 1 else self.desk.now + policy.timeout
+            due = (lost if ended is Ended.LOST else self.desk.now) + settle
         else:
             # What an earlier life began is no sign of trouble at the far side: no back-off before the first try of this one.
             rest = policy.retry.delay(step.tries, self._chance(run, step)) if step.tries else 0
@@ -320,24 +323,33 @@ class Steps:
         """A rest is over."""
         assert step.due is not None
         following = step.due[1]
+        if following in ("retry", "fail"):
+            self.settle(run, self.overdue(run, step))
+            return
         step.due = None
-        if self.desk.stopping and following != "settle":
+        if self.desk.stopping:
             return  # the record says where to go on
         if following == Next.PERFORM.value:
             self._perform_again(run, step)
-        elif following == Next.PROBE.value:
+        else:
             call = step.call
             assert call is not None
             step.phase, step.busy = Step.PERFORMING, True
             self.desk.say(Probe(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body))
-        else:
-            how = step.policy.in_doubt
-            text = "in doubt for longer than in_doubt_after" if how == "fail" else None
-            self.settle(run, Settled(self.desk.now, run.number, step.id, how, text, "in_doubt_after"), resident=True)
+
+    def overdue(self, run: Run, step: Step) -> Settled:
+        """Nobody has settled it within ``in_doubt_after``."""
+        assert step.due is not None
+        how = step.due[1]
+        text = "in doubt for longer than in_doubt_after" if how == "fail" else None
+        return Settled(self.desk.now, run.number, step.id, how, text, "in_doubt_after")
 
     def _perform_again(self, run: Run, step: Step) -> None:
         policy = step.policy
-        if policy.effect is Effect.READ or (policy.effect is not Effect.AT_MOST_ONCE and not step.granted):
+        if step.ambiguous and policy.effect is Effect.IDEMPOTENT and self.desk.now >= step.sent + policy.key_ttl and not step.granted:
+            self._doubt(run, step, Ended.AMBIGUOUS, EXPIRED)  # the rest before this attempt was longer than the key is honoured
+            self.lifecycle.rest(run)
+        elif policy.effect is Effect.READ or (policy.effect is not Effect.AT_MOST_ONCE and not step.granted):
             self.perform(run, step)
         else:
             self.intend(run, step)  # a crash after this attempt must find that it was begun
@@ -362,7 +374,7 @@ class Steps:
             tool=None if call is None else call.name,
             effect=None if call is None or call.kind != "tool" else call.policy.effect,
             attempt=step.attempts,
-            key=None,
+            key=call.key if call is not None and call.kind == "ask" else None,
             note=note,
             args=call.args if call is not None and is_read else None,
             result=result,
@@ -370,8 +382,8 @@ class Steps:
         )
         if step.recorded is None:
             step.recorded = record
-        if run.number not in self.lifecycle.residents:
-            run.order.append(record)
+        if call is None:
+            run.order.append(record)  # settled before (this start of) the handler asked for it
             return
         if run.resumes:
             self.lifecycle.progress(run)
@@ -403,7 +415,7 @@ class Steps:
         settle_at = None
         if policy.in_doubt_after is not None and policy.in_doubt != "hold":
             settle_at = self.desk.now + policy.in_doubt_after
-            step.due = (settle_at, "settle")
+            step.due = (settle_at, policy.in_doubt)
             self.lifecycle.watch(run, settle_at)
         record = self.lifecycle.record(
             run,
@@ -412,7 +424,7 @@ class Steps:
             tool=call.name,
             effect=policy.effect,
             attempt=step.attempts,
-            note={"ended": ended.value, "settle_at": settle_at},
+            note={"ended": ended.value, "settle_at": settle_at, "settle": policy.in_doubt},
             error=error,
         )
         args = call.args
@@ -445,7 +457,7 @@ class Steps:
         step.due = None
         self.lifecycle.stir(run)
 
-    def settle(self, run: Run, fact: Settled, *, resident: bool) -> str | None:
+    def settle(self, run: Run, fact: Settled) -> str | None:
         """Somebody knows, or decides. Returns why it cannot be, or None."""
         step = run.steps.get(fact.step)
         if step is None or step.phase != Step.DOUBT:
@@ -453,11 +465,12 @@ class Steps:
         note = {"settled": fact.how, "by": fact.by}
         if fact.how == "retry":
             self.lifecycle.record(run, r.SETTLED, step.id, attempt=step.attempts, note=note)
-            step.granted = True
-            if resident and not step.busy:
+            step.granted, step.due = True, None
+            self.desk.commit.delete(DOUBTS, (run.number, step.id))
+            if step.call is None:
+                self._settled(run, step)  # it is performed when the handler asks for it
+            elif not step.busy:
                 self._perform_again_after_doubt(run, step)
-            elif not resident:
-                self._settled(run, step)
             return None
         self._settled(run, step)
         error = None if fact.how == "result" else {"type": "Denied", "message": fact.value or "", "data": None}
@@ -466,7 +479,7 @@ class Steps:
 
     def _settled(self, run: Run, step: Step) -> None:
         self.desk.commit.delete(DOUBTS, (run.number, step.id))
-        if run.doubts:
+        if step.call is not None:
             run.doubts -= 1
         step.due = None
         step.phase = Step.INTENT
@@ -499,10 +512,11 @@ class Steps:
             step.attempts = record.attempt + (1 if again and record.effect != Effect.AT_MOST_ONCE.value else 0)
             # AT_MOST_ONCE: an attempt after this one would have an intent of its own; there is none (yet).
             step.granted = again and record.effect == Effect.AT_MOST_ONCE.value
+            step.phase, step.due = Step.INTENT, None  # if it was in doubt: evidence has come
         elif kind == r.DOUBTED:
             step.phase, step.ambiguous, step.attempts = Step.DOUBT, True, record.attempt
-            settle_at = r.json_decode(record.note or "{}").get("settle_at")
-            step.due = None if settle_at is None else (settle_at, "settle")
+            note = r.json_decode(record.note or "{}")
+            step.due = None if note.get("settle_at") is None else (note["settle_at"], note["settle"])
         elif kind == r.SETTLED:
             step.phase, step.granted, step.due = Step.INTENT, True, None
         elif kind in (r.RESULTED, r.RECEIVED):
@@ -521,12 +535,15 @@ class Steps:
         assert call is not None
         if call.kind == "ask":
             step.phase = Step.PERFORMING
-            self.mail.expect(run, call)
+            self.mail.expect(run, call, again=True)
             return
         if step.phase == Step.DOUBT:
             run.doubts += 1
             if step.due is not None:
                 self.lifecycle.watch(run, step.due[0])
+            return
+        if step.granted and step.cancelled and not step.ambiguous:
+            self.withdraw(run, step, opened=False)
             return
         if step.granted:
             self.intend(run, step)

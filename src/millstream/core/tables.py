@@ -12,6 +12,7 @@ given out again (an idempotency key derived from it must never be reused), and n
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,16 +20,13 @@ import msgspec
 JSON = 0  # the codec of a payload: plain JSON, UTF-8
 
 
-class Table(msgspec.Struct, frozen=True, gc=False):
-    """One table: its name, its row type, and how many of the first columns are its primary key."""
+class Table(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """One table: its name, its row type, and how many of the first columns are its primary key. Hashed by identity."""
 
     name: str
     row: type[Any]
     key: int
     append: bool = False  # history: rows are only ever added
-
-    def __hash__(self) -> int:
-        return hash(self.name)
 
 
 class MetaRow(NamedTuple):
@@ -239,22 +237,22 @@ class Commit:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.puts: dict[Table, dict[Key, tuple[Any, ...] | None]] = {}
-        self.appends: dict[Table, list[tuple[Any, ...]]] = {}
+        self.puts: defaultdict[Table, dict[Key, tuple[Any, ...] | None]] = defaultdict(dict)
+        self.appends: defaultdict[Table, list[tuple[Any, ...]]] = defaultdict(list)
         self.gated: list[Any] = []
         self.touched: set[tuple[str, str]] = set()  # (agent, key) whose rows in the store are stale until this is durable
         self.rows = 0
 
     def put(self, table: Table, row: tuple[Any, ...]) -> None:
-        self.puts.setdefault(table, {})[row[: table.key]] = row
+        self.puts[table][row[: table.key]] = row
         self.rows += 1
 
     def delete(self, table: Table, key: Key) -> None:
-        self.puts.setdefault(table, {})[key] = None
+        self.puts[table][key] = None
         self.rows += 1
 
     def append(self, table: Table, row: tuple[Any, ...]) -> None:
-        self.appends.setdefault(table, []).append(row)
+        self.appends[table].append(row)
         self.rows += 1
 
     def __bool__(self) -> bool:

@@ -14,8 +14,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
-
 from millstream.core.effects import Effect, Policy
 from millstream.core.facts import Emitted, StepCall
 from millstream.core.graph import AgentSpec, Graph, ToolSpec
@@ -44,13 +42,30 @@ class HandledLoop(RunLoop):
         self.handle: Handle | None = None
 
 
-class EventInfo(msgspec.Struct, frozen=True, gc=False):
+class EventInfo:
     """The event that a run handles. Times are aware, UTC."""
 
-    id: str
-    time: datetime
-    arrival: datetime
-    payload: str  # JSON
+    __slots__ = ("_row",)
+
+    def __init__(self, row: EventRow) -> None:
+        self._row = row
+
+    @property
+    def id(self) -> str:
+        return self._row.id
+
+    @property
+    def time(self) -> datetime:
+        return utc(self._row.time)
+
+    @property
+    def arrival(self) -> datetime:
+        return utc(self._row.arrival)
+
+    @property
+    def payload(self) -> str:
+        """JSON."""
+        return self._row.payload or "null"
 
 
 class Handle:
@@ -115,8 +130,7 @@ class Handle:
 
     @property
     def event(self) -> EventInfo:
-        row = self._event
-        return EventInfo(row.id, utc(row.time), utc(row.arrival), row.payload or "null")
+        return EventInfo(self._event)
 
     # --- steps ----------------------------------------------------------------------------------------------------
 

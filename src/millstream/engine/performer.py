@@ -281,18 +281,20 @@ class Performer:
 
     def _in_thread(self, work: _Work) -> None:
         """The job of an attempt or probe: its code, and handing its end to the loop."""
-        try:
-            if work.right is not None:
-                outcome = transact(work.spec, work.key, work.args, work.kwargs, work.right)
-            else:
-                value = work.fn(*work.args, **work.kwargs)
-                outcome = answered(work.spec, value) if work.probing else succeeded(work.spec, value)
-        except BaseException as error:
-            outcome = self._raised(work, error, None)
+        outcome = self._call_blocking(work)
         try:
             self._loop.call_soon_threadsafe(self._end, work, outcome)
         except RuntimeError:  # the loop is closed: nobody is left to be told
             pass
+
+    def _call_blocking(self, work: _Work) -> Outcome:
+        try:
+            if work.right is not None:
+                return transact(work.spec, work.key, work.args, work.kwargs, work.right)
+            value = work.fn(*work.args, **work.kwargs)
+            return answered(work.spec, value) if work.probing else succeeded(work.spec, value)
+        except BaseException as error:
+            return self._raised(work, error, None)
 
     def _raised(self, work: _Work, error: BaseException, outside: BaseException | None) -> Outcome:
         spec = work.spec

@@ -64,7 +64,7 @@ class Store(Protocol):
         """Waiting and in-doubt runs that have mail addressed to them (``MailRow.run``), or to their (agent, key)."""
 
     def askers(self) -> list[RunRow]:
-        """Waiting and in-doubt runs in line that wait for an ``ask`` (their ``awaits`` has an item of that kind)."""
+        """Waiting and in-doubt runs, in line or not, that wait for an ``ask`` (their ``awaits`` has an item of that kind)."""
 
     def seen(self, source: str, ids: Sequence[str]) -> set[str]:
         """Those of the ids that were seen."""

@@ -728,6 +728,8 @@ class RunLoop(_Refusing):
             end.__traceback__ = None  # it holds this frame
         finally:
             asyncio.tasks._leave_task(self, task)
+        if getattr(coro, "cr_frame", None) is not None:
+            self._let_be(coro)
         self._unfinished.pop(task, None)
         waiter: Any = task._fut_waiter  # type: ignore[attr-defined]
         if waiter is not None:  # task -> future -> wake-up -> task would be a cycle, and no callback of this loop runs any more
@@ -735,6 +737,18 @@ class RunLoop(_Refusing):
                 waiter.remove_done_callback(callback)
             if sys.version_info >= (3, 14):
                 asyncio.future_discard_from_awaited_by(waiter, task)
+
+    def _let_be(self, coro: Any) -> None:
+        """Leak a coroutine that catches even the GeneratorExit of ``close()`` and goes on.
+
+        When it was freed, Python would close it once more, without a loop: what it awaits then fails at once, it catches that
+        too, and the process hangs in it for ever.
+        """
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(coro))
+        message = f"{_name_of(coro)} catches BaseException and goes on: it cannot be put away, and stays in memory"
+        self.problems.append({"message": message})
 
     def _finish(self, tasks: list[RunTask], error: RunPutAway, interrupts: list[BaseException]) -> None:
         """Mark the unwound tasks done and tell those who want to know: anyio frees a task's state in a done-callback."""

@@ -49,6 +49,7 @@ class SinkWriter:
         self._failed = failed
         self._lock = threading.Condition()
         self._pending: deque[tuple[int, str]] = deque()
+        self._gathered: list[tuple[int, str]] = []  # about to be given to the thread
         self._bytes = 0
         self._behind = False  # rows after ``last`` are in the store only
         self._closing = False
@@ -85,7 +86,15 @@ class SinkWriter:
         if self._behind or self._bytes > BYTES:
             self._behind = True
             return
-        self._give([(row, text)])
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append((row, text))
+
+    def _hand_over(self) -> None:
+        """All that a commit made durable goes to the thread at once: one wake-up, one append, one sync."""
+        if self._gathered:
+            rows, self._gathered = self._gathered, []
+            self._give(rows)
 
     def _give(self, rows: list[tuple[int, str]]) -> None:
         with self._lock:
@@ -96,6 +105,7 @@ class SinkWriter:
 
     def _catch_up(self) -> None:
         """Read on from the store when what was in memory has been written."""
+        self._hand_over()
         if self._behind and not self._pending:
             rows = self._store.outputs(self.spec.name, self.last, READ_ROWS)
             if rows:
@@ -104,6 +114,7 @@ class SinkWriter:
 
     def close(self) -> None:
         """Write what is pending, and let go."""
+        self._hand_over()
         with self._lock:
             self._closing = True
             self._lock.notify()

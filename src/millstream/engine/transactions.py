@@ -552,9 +552,9 @@ class _Attempt:
             if self.dialect.execute(self.raw, update, result=text, key=self.key).rowcount != 1:
                 raise UsageError(f"the row of key {self.key!r} has gone from {TABLE}: leave that table alone")
         except Exception as error:
-            return self._roll_back(self._before_commit(error), ours=True)
+            return self._roll_back(self._before_commit(error))
         if not self.right.commit_begun():
-            return self._roll_back(Outcome(Ended.NOT_SENT, error=self.right.revoked), ours=True)
+            return self._roll_back(Outcome(Ended.NOT_SENT, error=self.right.revoked))
         try:
             self.dialect.commit(self.raw)
         except BaseException as error:
@@ -575,9 +575,9 @@ class _Attempt:
 
     # --- roll back
 
-    def _roll_back(self, outcome: Outcome, ours: bool = False) -> Outcome:
+    def _roll_back(self, outcome: Outcome) -> Outcome:
         """The outcome stands, unless our transaction was ended behind our back and the key row tells otherwise."""
-        ours = ours or self._is_ours()
+        ours = self._is_ours()
         try:
             self.dialect.rollback(self.raw)
         except Exception:  # the connection is broken: the database rolls back what no COMMIT was sent for
@@ -585,15 +585,12 @@ class _Attempt:
         if ours:
             return outcome
         try:
-            row = self._row()
-        except Exception:
-            if self.dialect.state(self.raw) == _UNSURE:  # broken, too
+            if self._row() is None:
                 return outcome
-        else:
-            if row is None:
-                return outcome
+        except Exception:  # it cannot be read: nobody knows
+            pass
         said = (
-            f"the transaction of tool {self.spec.name} was ended by something else than Millstream, and something of it was "
+            f"the transaction of tool {self.spec.name} was ended by something else than Millstream, and something of it may be "
             f"committed: look at what it did under key {self.key!r}"
         )
         return Outcome(Ended.AMBIGUOUS, error=made("TransactionLost", said))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -21,12 +22,18 @@ from millstream.runtime.operations import Operations
 from millstream.stores.folder import DataFolder
 from millstream.stores.sqlite import SqliteStore
 
+GC_THRESHOLD = 10_000
+"""New objects between two looks at the young ones: a commit's worth of records lives and dies in between. At Python's 700 it is
+7 % more CPU for each agent request, at 100,000 it is not less."""
+
 T = TypeVar("T")
 Log = Callable[[str, str], None]
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
-    """``asyncio.run``, on uvloop where it is installed."""
+    """``asyncio.run``, on uvloop where it is installed. The process is this engine's: its garbage collector is set for it."""
+    gc.freeze()  # what has been imported stays, and need not be looked through again and again
+    gc.set_threshold(GC_THRESHOLD, 10, 10)
     try:
         import uvloop
     except ImportError:

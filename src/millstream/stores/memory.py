@@ -221,8 +221,8 @@ class MemoryStore:
         return sorted(run.run for run in self._all_waiting() if run.run in runs or (run.agent, run.key) in places)
 
     def askers(self) -> list[RunRow]:
-        """Waiting and in-doubt runs in line that wait for an ``ask``: their ``awaits`` has an item of that kind."""
-        found = [run for run in self._all_waiting() if run.turn is not None and run.awaits is not None and _asks(run.awaits)]
+        """Waiting and in-doubt runs that wait for an ``ask``: their ``awaits`` has an item of that kind."""
+        found = [run for run in self._all_waiting() if run.awaits is not None and _asks(run.awaits)]
         return sorted(found, key=lambda run: run.run)
 
     def seen(self, source: str, ids: Sequence[str]) -> set[str]:
@@ -308,9 +308,9 @@ class MemoryStore:
         """Nothing to do: a closed MemoryStore can still be looked at."""
 
 
-def _turn(run: RunRow) -> int:
+def _turn(run: RunRow) -> tuple[int, int]:
     assert run.turn is not None
-    return run.turn
+    return run.turn, run.run
 
 
 def _text(value: str) -> bytes:

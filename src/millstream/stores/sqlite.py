@@ -26,12 +26,12 @@ Checkpoints are ours and not SQLite's automatic ones, which ignore their errors.
 have been written since the last: an acknowledgement is never delayed or made uncertain by it. They are PASSIVE: they copy what
 no reader still needs and never wait. A full disk there is harmless (the WAL keeps the pages); an I/O error is not.
 
-Writing. A statement releases the GIL for each row that it is stepped through, and with a busy engine thread every release can
-cost the switch interval (5 ms). So rows go many to a statement, padded with NULLs up to one of five sizes (a prepared
-statement each): a table of up to 256 rows is one step. Measured with 64 agent requests a commit (544 rows), us of CPU a
-request, and ms a commit beside a thread that never lets go: executemany 31 and 850; multi-row VALUES in chunks of 64, 16, 4, 1
-31 and 65; JSON text through json_each 90 and 38; padded 31 and 38. Upserts, because REPLACE also deletes and inserts every index
-entry (+7 us).
+Writing. A statement releases the GIL for each row that it is stepped through, and beside a busy engine thread each release can
+cost the switch interval (5 ms). So rows go many to a statement, padded with NULLs up to one of five sizes (a prepared statement
+each): up to 256 rows of a table are one step. Measured with 64 agent requests a commit (544 rows, synchronous=OFF): CPU a
+request, and the median commit beside a thread of pure Python that has a core of its own: executemany 35 us, 350 to 850 ms;
+multi-row VALUES in chunks of 64, 16, 4, 1: 31 us, 65 ms; JSON text through json_each 85 us, 40 ms; padded 31 us, 38 ms. (All take 2
+to 15 ms when the two threads happen to share a core.) Upserts, because REPLACE also deletes and inserts index entries (+7 us).
 
 Schema. Columns, types and keys come from ``core.tables``, and an existing file must match them. An integer key is the rowid.
 A composite key with a payload is a rowid table with a unique index: in a WITHOUT ROWID table, rows over 1 KB spill into
@@ -230,7 +230,7 @@ def _selected(table: Table, prefix: str = "") -> str:
 
 
 _IN_NUMBERS = "IN (SELECT value FROM carray(?1))"
-_LINE = f'{_selected(RUNS)} WHERE agent = ? AND "key" = ? AND turn > ? AND turn IS NOT NULL ORDER BY turn LIMIT ?'
+_LINE = f'{_selected(RUNS)} WHERE agent = ? AND "key" = ? AND turn > ? AND turn IS NOT NULL ORDER BY turn, run LIMIT ?'
 _STATE = f'{_selected(STATES)} WHERE agent = ? AND "key" = ?'
 _EVENT_COLUMNS = len(EVENTS.row._fields)
 
@@ -244,7 +244,7 @@ def _states_sql(size: int) -> str:
 def _lines_sql(size: int) -> str:
     """The heads of many lines: for each key the first runs by turn, in any order."""
     line = 'x.agent = k.column1 AND x."key" = k.column2 AND x.turn IS NOT NULL'
-    head = f"SELECT x.run FROM runs x WHERE {line} ORDER BY x.turn LIMIT ?"
+    head = f"SELECT x.run FROM runs x WHERE {line} ORDER BY x.turn, x.run LIMIT ?"
     return f"{_selected(RUNS, 'r.')} FROM ({_values(2, size)}) k CROSS JOIN runs r ON r.run IN ({head})"
 
 
@@ -372,8 +372,8 @@ class SqliteStore:
         for name, sql in schema().items():
             if have.get(name) != sql:
                 raise StoreVersion(
-                    f"{self.path}: {name} is not as in schema {SCHEMA} of this Millstream: found {have.get(name)!r}, "
-                    f"expected {sql!r}; a development version wrote it, or a hand: restore a backup or use another data folder"
+                    f"{self.path}: {name} is not as in schema {SCHEMA} of this Millstream: {_difference(have.get(name), sql)}; "
+                    "a development version wrote it, or a hand: restore a backup or use another data folder"
                 )
         meta = _pairs(connection, f"SELECT name, value FROM {META.name}")
         for name, given in (("app", app), ("partitions", partitions)):
@@ -581,7 +581,7 @@ class SqliteStore:
     def scan_lines(self, after: int, limit: int) -> list[RunRow]:
         """Runs in line of all keys by turn, behind turn ``after``."""
         return self._made(
-            RunRow._make, f"{_selected(RUNS)} WHERE turn > ? AND turn IS NOT NULL ORDER BY turn LIMIT ?", (after, limit)
+            RunRow._make, f"{_selected(RUNS)} WHERE turn > ? AND turn IS NOT NULL ORDER BY turn, run LIMIT ?", (after, limit)
         )
 
     def histories(self, runs: Sequence[int]) -> list[RunHistory]:
@@ -667,10 +667,10 @@ class SqliteStore:
         return [run for (run,) in self._rows(sql)]
 
     def askers(self) -> list[RunRow]:
-        """Waiting and in-doubt runs in line that wait for an ``ask``: their ``awaits`` has an item of that kind."""
+        """Waiting and in-doubt runs that wait for an ``ask``: their ``awaits`` has an item of that kind."""
         return self._made(
             RunRow._make,
-            f"{_selected(RUNS)} WHERE {OPEN} AND status IN {WAITING} AND turn IS NOT NULL AND instr(awaits, '\"ask\"') > 0 "
+            f"{_selected(RUNS)} WHERE {OPEN} AND status IN {WAITING} AND instr(awaits, '\"ask\"') > 0 "
             "AND EXISTS (SELECT 1 FROM json_each(awaits) WHERE value ->> 1 = 'ask') ORDER BY run",
         )
 
@@ -804,14 +804,21 @@ class _Snapshot:
         self._rows("COMMIT")
 
 
+def _difference(found: str | None, expected: str) -> str:
+    there, here = [text.splitlines() for text in (found or "", expected)]
+    extra = " ".join(line.strip() for line in there if line not in here)
+    missing = " ".join(line.strip() for line in here if line not in there)
+    return f"found {extra or 'nothing'!r} where {missing or 'nothing'!r} is expected"
+
+
 def _pairs(connection: apsw.Connection, sql: str) -> dict[Any, Any]:
     pairs: list[Any] = connection.execute(sql).fetchall()
     return dict(pairs)
 
 
-def _turn(run: RunRow) -> int:
+def _turn(run: RunRow) -> tuple[int, int]:
     assert run.turn is not None
-    return run.turn
+    return run.turn, run.run
 
 
 def _rolled_back(writer: apsw.Connection) -> bool:

@@ -145,6 +145,7 @@ class Life:
         self._tokens = 0
         self._facts: list[Fact] = []
         self._feeding = False
+        self._reading = False  # the loader answers what had to wait
         self.machine = Machine(self.graph, limits)
         opened = recovery.begin(self.graph, self.store, self.clock)
         self.machine.desk.open(opened.store_id, opened.epoch)
@@ -193,7 +194,8 @@ class Life:
         finally:
             facts.clear()
             self._feeding = False
-        self.audit.fed(self)
+        if not self._reading:
+            self.audit.fed(self)
 
     def _start(self, command: Start) -> None:
         advanced = self.runs.start(command)
@@ -284,8 +286,11 @@ class Life:
         if commit.rows:
             self.audit.committing(self, commit)
             self.store.write(commit)
-        self.loader.durable(commit.number)
         self.feed(Durable(self.clock.at, commit.number))
+        self._reading = True
+        self.loader.durable(commit.number)
+        self._reading = False
+        self.audit.fed(self)
 
     # --- attempts -------------------------------------------------------------------------------------------------
 

@@ -293,7 +293,11 @@ class World:
 
     def _pass_time(self) -> None:
         chance, clock = self.chance, self.remains.clock
-        if self.life.wake is not None and chance.random() < 0.7:
+        draw = chance.random()
+        sleeping = self.life.store.wakes(1 << 62, 1) if draw < 0.3 else ()
+        if sleeping:
+            clock.at = max(clock.at, sleeping[0].wake)
+        elif self.life.wake is not None and draw < 0.7:
             clock.at = max(clock.at, self.life.wake)
         else:
             clock.advance(chance.choice((100_000, SECOND, 10 * SECOND, 40 * SECOND, 5 * MINUTE, 2 * HOUR)))
@@ -368,7 +372,9 @@ class World:
         if not attempt.overdue:
             faults.append("overdue")
         if not acted:
-            faults += ["fails", "not sent"]
+            faults.append("not sent")
+            if life.far_side.done(request.key) is None or effect in (Effect.READ, Effect.AT_MOST_ONCE):
+                faults.append("fails")
             if effect is not Effect.READ:
                 faults.append("acts")
                 if effect is not Effect.TRANSACTIONAL:
@@ -376,6 +382,8 @@ class World:
         fault = chance.choice(faults)
         self.note(f"attempt: {fault}", request.place)
         if fault == "fails":
+            # The far side refuses, and goes on refusing what is still on its way.
+            life.far_side.late = [late for late in life.far_side.late if late.key != request.key]
             life.end(attempt, Ended.FAILED, error="ValueError", retryable=bool(request.tool.policy.retry.on))
         elif fault == "not sent":
             life.end(attempt, Ended.NOT_SENT, error="NotSent")
@@ -526,7 +534,7 @@ class World:
                 self._record_sink(writer)
         elif life.paused is None and any(self._has_more(feed) for feed in self.feeds):
             self._arrive(next(feed for feed in self.feeds if self._has_more(feed)))
-        elif life.wake is not None and (life.wake <= self.remains.clock.at or life.store.sleeping() or not life.machine.quiet):
+        elif life.wake is not None and (life.wake <= self.remains.clock.at or not life.machine.quiet):
             self.remains.clock.at = max(self.remains.clock.at, life.wake)
             self._tick()
         else:
@@ -555,13 +563,19 @@ class World:
                         token = self._ask("signal", id)
                         life.feed(Signalled(self.remains.clock.at, row.run, row.agent, row.key, name, dump(id), about, id, None, False, token))
                         return True
-        if life.wake is not None and any(row.status not in ENDED for row in store.runs()):
-            self.remains.clock.at = max(self.remains.clock.at, life.wake)
+        sleeping = store.wakes(1 << 62, 1)
+        if sleeping and life.wake is not None:
+            self.remains.clock.at = max(self.remains.clock.at, life.wake, sleeping[0].wake or 0)
             self._tick()
             return True
         blocking = [row for row in store.runs() if row.turn is not None and row.status in ENDED]
         if blocking:
             self._clear(blocking[0])
+            return True
+        diverged = [row for row in store.runs() if row.status == "diverged"]
+        if diverged:  # whoever asked it waits for its answer
+            self.note("cancel", f"{diverged[0].run} diverged")
+            life.feed(CancelRequested(self.remains.clock.at, diverged[0].run, "somebody", self._ask("cancel", diverged[0].run)))
             return True
         return False
 

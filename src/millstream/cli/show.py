@@ -1,0 +1,484 @@
+"""``millstream show RUN``: the story of a run, from its event to its outcome, as the record tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from millstream.cli.folders import Data, Json, looking, option
+from millstream.cli.listing import arguments, call, decoded, doubt_json, run_json, waits
+from millstream.cli.output import count, cut, fail, jsonl, printable, rfc3339, rfc3339_or_none, say, span, usage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from millstream.core.tables import DoubtRow, EventRow, RecordRow, RunRow
+    from millstream.stores.sqlite import SqliteStore
+
+CUT = 300  # characters of a value, unless --full
+TRACEBACK = 12  # lines of one, unless --full
+
+
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, from `millstream runs`.")],
+    full: Annotated[bool, typer.Option("--full", help="Show long values and tracebacks in full.")] = False,
+    json: Json = False,
+    data: Data = None,
+) -> None:
+    """Tell the story of a run.
+
+    Its event and where that came from, every step with its attempts, arguments and result, timers, signals and who sent them,
+    doubts and who settled them, the state before and after, what it emitted, and how it ended. Times are from the moment in
+    which the event became a run.
+
+    \b
+    millstream show 42-1-17
+    millstream show 42-1-17 --full
+    millstream show 42-1-17 --json | jq '.records[] | select(.kind == "doubted")'
+
+    With --json: the run as in `millstream runs`, and generation, started, event, records, waits, doubts, state, emitted.
+    """
+    from pathlib import Path
+
+    from millstream.core.identity import parse_run_id
+
+    try:
+        number = parse_run_id(run.partition("/")[0])  # a step's id will do
+    except ValueError as error:
+        usage(str(error))
+    with looking(data) as store:
+        told = read(store, number)
+        if told is None:
+            fail(f"there is no run {run} in {Path(store.path).parent}; `millstream runs` lists them")
+        if json:
+            say(jsonl(as_json(told)))
+        else:
+            for line in Story(told, None if full else CUT, Path(store.path).parent).lines():
+                say(line)
+
+
+# --- what the store knows of it -------------------------------------------------------------------------------------------
+
+
+class Told(msgspec.Struct, frozen=True):
+    """All that a store tells of one run."""
+
+    row: RunRow
+    event: EventRow
+    cause: str | None  # the run that emitted or sent the event
+    reply: str | None  # the run that waits for the answer
+    records: list[RecordRow]
+    doubts: list[DoubtRow]
+    before: str | None  # the state before its first change, JSON
+    emitted: list[tuple[EventRow, list[RunRow]]]  # and the runs that handle it
+
+    @property
+    def id(self) -> str:
+        return _id(self.row)
+
+
+def read(store: SqliteStore, number: int) -> Told | None:
+    """All of a run, or None."""
+    found = store.histories([number])
+    if not found:
+        return None
+    history = found[0]
+    return Told(
+        history.run,
+        history.event,
+        _id_of(store, history.event.cause),
+        _id_of(store, None if history.run.asker is None else decoded(history.run.asker)[0]),
+        history.records,
+        store.doubts_of(number),
+        _state_before(store, history.records),
+        [(event, store.handling(event.event)) for event in store.emitted(number)],
+    )
+
+
+def _id(row: RunRow) -> str:
+    from millstream.core.identity import run_id
+
+    return run_id(row.partition, row.run)
+
+
+def _id_of(store: SqliteStore, number: int | None) -> str | None:
+    row = None if number is None else store.run(number)
+    return None if row is None else _id(row)
+
+
+def _state_before(store: SqliteStore, records: list[RecordRow]) -> str | None:
+    """The state that the first change of a run replaced: it is in the record of the run that left it."""
+    first = next((record for record in records if record.kind == "changed"), None)
+    if first is None:
+        return None
+    note = decoded(first.note or "{}")
+    for change in store.changes(note["before"]) if note["before"] else ():
+        if decoded(change.note or "{}")["version"] == note["version"] - 1:
+            return change.result
+    return None
+
+
+# --- as JSON --------------------------------------------------------------------------------------------------------------
+
+
+def as_json(told: Told) -> dict[str, Any]:
+    """One object; its times are RFC 3339, its payloads are decoded."""
+    row, event = told.row, told.event
+    return {
+        **run_json(row, event),
+        "generation": row.generation,
+        "started": rfc3339_or_none(row.started),
+        "event": {
+            "id": event.id,
+            "stream": event.stream,
+            "key": event.key,
+            "time": rfc3339(event.time),
+            "arrival": rfc3339(event.arrival),
+            "source": event.source,
+            "position": _decoded(event.position),
+            "cause": told.cause,
+            "payload": _decoded(event.payload),
+        },
+        "records": [_record_json(told.id, record) for record in told.records],
+        "waits": _decoded(row.awaits) or [],
+        "wake": rfc3339_or_none(row.wake),
+        "doubts": [doubt_json(doubt) for doubt in told.doubts],
+        "state": _state_json(told),
+        "emitted": [
+            {
+                "id": emitted.id,
+                "stream": emitted.stream,
+                "key": emitted.key,
+                "runs": [_id(run) for run in runs],
+                "payload": _decoded(emitted.payload),
+            }
+            for emitted, runs in told.emitted
+        ],
+    }
+
+
+def _record_json(run: str, record: RecordRow) -> dict[str, Any]:
+    is_ask = record.kind == "intended" and record.effect is None
+    args, kwargs = arguments(record.args)
+    return {
+        "at": rfc3339(record.at),
+        "generation": record.generation,
+        "kind": record.kind,
+        "step": None if record.step is None else f"{run}/{record.step}",
+        "tool": record.tool,
+        "effect": record.effect,
+        "attempt": record.attempt,
+        "idempotency_key": None if is_ask else record.key,
+        **({"asked": {"agent": record.tool, "key": record.key, "value": _decoded(record.args)}} if is_ask else {}),
+        **({"args": args, "kwargs": kwargs} if record.args is not None and not is_ask else {}),
+        "result": _decoded(record.result),
+        "error": _decoded(record.error),
+        "note": _decoded(record.note),
+    }
+
+
+def _state_json(told: Told) -> dict[str, Any] | None:
+    changes = [record for record in told.records if record.kind == "changed"]
+    if not changes:
+        return None
+    version = decoded(changes[-1].note or "{}")["version"]
+    return {"version": version, "before": _decoded(told.before), "after": _decoded(changes[-1].result)}
+
+
+def _decoded(text: str | None) -> Any:
+    return None if text is None else decoded(text)
+
+
+# --- as a story -----------------------------------------------------------------------------------------------------------
+
+ENDED = {
+    "not_sent": "nothing was sent",
+    "ambiguous": "it may or may not have happened",
+    "lost": "the process died meanwhile: it may or may not have happened",
+    "overdue": "it overran its time-out",
+    "failed": "failed",
+    "not_done": "its probe says that it did not happen",
+    "unknown": "its probe cannot tell",
+}
+NEXT = {"perform": "performed again", "probe": "its probe is asked", "doubt": "in doubt"}
+MARGIN = " " * 13  # of what stands below a line that begins with a time
+
+
+class Story:
+    """The lines of a run's story.
+
+    Args:
+        limit: characters of a value that are shown; None: all.
+        folder: for the commands that are suggested.
+    """
+
+    def __init__(self, told: Told, limit: int | None, folder: Path) -> None:
+        self.told = told
+        self.limit = limit
+        self.where = option(folder)
+
+    def lines(self) -> Iterator[str]:
+        """The story, printable."""
+        told, row = self.told, self.told.row
+        status = row.status.replace("_", " ")
+        yield f"Run {told.id} of {printable(row.agent)}, key {printable(row.key)}: {status}"
+        yield ""
+        yield from self._event()
+        generation = None
+        for steps in self._blocks():
+            if steps[0].generation != generation:
+                generation = steps[0].generation
+                yield ""
+                yield f"Tried again ({_ordinal(generation + 1)} time)" if generation else "What it did"
+            yield from self._block(steps)
+        if row.started is None and row.status == "queued":
+            yield ""
+            yield "It waits for its turn" + (" to be tried again" if row.generation else "")
+        yield from self._waits()
+        yield from self._state()
+        yield from self._emitted()
+        yield from self._outcome()
+
+    # the event
+
+    def _event(self) -> Iterator[str]:
+        told, event = self.told, self.told.event
+        origin = ""
+        if told.cause is not None:
+            origin = f", sent by run {told.cause}"
+        elif event.source is not None:
+            origin = f", from source {event.source}"
+            if event.position is not None:
+                origin += f" at {self._short(event.position, 80)}"
+        yield f"Event {printable(event.id)} of {event.stream}{printable(origin)}"
+        yield f"    arrived {rfc3339(event.arrival)}" + (f", event time {rfc3339(event.time)}" if event.time != event.arrival else "")
+        yield f"    {self._value(event.payload)}"
+        if told.reply is not None:
+            yield f"    run {told.reply} waits for the answer"
+
+    # what it did
+
+    def _blocks(self) -> Iterator[list[RecordRow]]:
+        """Records in order, those of one step (in one generation) together, at the place of their first."""
+        blocks: dict[Any, list[RecordRow]] = {}
+        for record in self.told.records:
+            alone = record.step is None or record.kind in ("fired", "received")
+            blocks.setdefault(record.record if alone else (record.generation, record.step), []).append(record)
+        for block in blocks.values():
+            if block[0].kind != "changed" or self._is_released():
+                yield block
+
+    def _is_released(self) -> bool:
+        return any(record.kind == "released" for record in self.told.records)
+
+    def _block(self, block: list[RecordRow]) -> Iterator[str]:
+        first = block[0]
+        match first.kind:
+            case "fired":
+                yield self._line(first, f"timer {printable(first.step or '')} rang")
+            case "received":
+                note = decoded(first.note or "{}")
+                by = f" by {note['by']}" if note.get("by") else ""
+                about = f" about {note['about']}" if note.get("about") else ""
+                yield self._line(first, printable(f"signal {first.tool}{about}, sent{by} at {self._since(note.get('sent'))}"))
+                yield f"{MARGIN}value {self._value(first.result)}"
+            case "cancelled":
+                yield self._line(first, printable(f"cancelled{_by(first)}"))
+            case "released":
+                yield self._line(first, "it waits, and lets its key go on without it")
+            case "resumed":
+                yield self._line(first, "it has its turn again, with the state of then")
+                yield f"{MARGIN}state {self._value(first.result)}"
+            case "changed":
+                note = decoded(first.note or "{}")
+                yield self._line(first, f"state, version {note.get('version')}: {self._value(first.result)}")
+            case _:
+                yield from self._step(block)
+
+    def _step(self, block: list[RecordRow]) -> Iterator[str]:
+        first = block[0]
+        head = next((record for record in block if record.args is not None), None) or self._arguments_of(first) or first
+        is_ask = head.effect is None and head.kind == "intended"
+        if is_ask:
+            what = f"asked {head.tool} {head.key}"
+        else:
+            what = call(head.tool or first.step or "", head.args, self.limit or len(head.args or ""))
+        kind = "" if head.effect is None else f"  {head.effect.upper()}"
+        name = "" if first.step in (head.tool, f"ask.{head.tool}") else f"{first.step}: "
+        yield self._line(first, printable(f"{name}{what}") + kind)
+        if is_ask:
+            yield f"{MARGIN}value {self._value(head.args)}"
+        elif head.key is not None:
+            yield f"{MARGIN}idempotency key {printable(head.key)}"
+        probed = False
+        for record in block:
+            yield from self._of_step(record, first, probed)
+            if record.kind == "attempted":
+                probed = decoded(record.note or "{}").get("next") == "probe"
+        if block[-1].kind in ("intended", "attempted", "settled") and self._is_open(first):
+            yield f"{MARGIN}no outcome yet"
+
+    def _of_step(self, record: RecordRow, first: RecordRow, probed: bool) -> Iterator[str]:
+        note = decoded(record.note) if record.note else {}
+        match record.kind:
+            case "intended":
+                if record.attempt > 1:
+                    yield self._line(record, f"attempt {record.attempt}")
+            case "attempted":
+                ended, following = (str(note.get(name)) for name in ("ended", "next"))
+                text = f"attempt {record.attempt}: {ENDED.get(ended, ended)}"
+                yield self._line(record, f"{text}; {NEXT.get(following, following)}")
+                yield from self._because(record)
+            case "doubted":
+                ended = str(note.get("ended"))
+                yield self._line(record, f"attempt {record.attempt}: IN DOUBT, {ENDED.get(ended, ended)}")
+                yield from self._because(record)
+                if note.get("settle_at"):
+                    yield f"{MARGIN}unless settled before, {note.get('settle', 'settled')} at {rfc3339(note['settle_at'])}"
+            case "settled":
+                yield self._line(record, printable(f"settled{_by(record)}: it did not happen, do it now"))
+            case "noted":
+                yield self._line(record, "today's code gives it other arguments; the recorded result stands")
+            case "resulted":
+                yield from self._result(record, first, note, probed)
+
+    def _result(self, record: RecordRow, first: RecordRow, note: dict[str, Any], probed: bool) -> Iterator[str]:
+        if note.get("settled"):
+            how = f"settled{_by(record)} "
+            text = how + (f"as failed: {_message(record)}" if record.error else "with a result")
+            yield self._line(record, printable(text))
+        elif record.error is not None:
+            yield self._line(record, f"failed after {count(record.attempt, 'attempt')}" if record.attempt > 1 else "failed")
+            yield from self._because(record)
+            return
+        elif self._is_repeated(record):
+            yield self._line(record, "known from an earlier try, not performed again")
+        elif record is not first:
+            words = "its probe says that it happened" if probed else f"attempt {record.attempt}: done"
+            yield self._line(record, words if record.attempt > 1 or probed else "done")
+        if record.error is None:
+            yield f"{MARGIN}{'answer' if record.effect is None and record.attempt == 0 else 'result'} {self._value(record.result)}"
+
+    def _arguments_of(self, first: RecordRow) -> RecordRow | None:
+        """The record of an earlier generation that holds a step's arguments."""
+        for record in self.told.records:
+            if record.step == first.step and record.args is not None:
+                return record
+        return None
+
+    def _is_repeated(self, record: RecordRow) -> bool:
+        """Is it an outcome that an earlier generation had, handed over again?"""
+        own = [other for other in self.told.records if other.step == record.step and other.generation == record.generation]
+        return own[0] is record and any(
+            other.kind == "resulted" and other.step == record.step and other.generation < record.generation and other.error is None
+            for other in self.told.records
+        ) and record.effect != "read"
+
+    def _is_open(self, record: RecordRow) -> bool:
+        return record.generation == self.told.row.generation and self.told.row.finished is None
+
+    def _because(self, record: RecordRow) -> Iterator[str]:
+        if record.error is not None:
+            for line in printable(cut(_message(record), self.limit or 1 << 62), lines=True).split("\n"):
+                yield f"{MARGIN}{line}"
+
+    # the rest
+
+    def _waits(self) -> Iterator[str]:
+        row = self.told.row
+        if row.status == "waiting":
+            yield ""
+            yield printable("It waits for " + (" or ".join(waits(row)) or "something"))
+        for doubt in self.told.doubts:
+            step = f"{self.told.id}/{doubt.step}"
+            yield ""
+            yield f"In doubt: {printable(step)}; look at the far side whether it happened, then"
+            for how in ("--result JSON", "--retry", "--fail TEXT"):
+                yield f"    millstream resolve {printable(step)} {how}{self.where}"
+
+    def _state(self) -> Iterator[str]:
+        changed = _state_json(self.told)
+        if changed is None:
+            return
+        last = next(record for record in reversed(self.told.records) if record.kind == "changed")
+        yield ""
+        yield f"State, version {changed['version']}"
+        yield f"    before {'nothing' if self.told.before is None else self._value(self.told.before)}"
+        yield f"    after  {self._value(last.result)}"
+
+    def _emitted(self) -> Iterator[str]:
+        if self.told.emitted:
+            yield ""
+            yield "What left it"
+        for event, runs in self.told.emitted:
+            handled = ", handled by " + ", ".join(f"run {_id(run)} ({run.agent}, {run.status})" for run in runs) if runs else ""
+            agent = event.stream.removesuffix(".inbox")
+            to = f"to agent {agent}" if agent != event.stream else f"to stream {event.stream}"
+            yield printable(f"    {to}, key {event.key}{handled}")
+            yield f"        {self._value(event.payload)}"
+
+    def _outcome(self) -> Iterator[str]:
+        row = self.told.row
+        if row.finished is None:
+            return
+        began = "" if row.started is None else f", {span(row.finished - row.started)} after it began"
+        yield ""
+        yield f"{row.status.capitalize()} {rfc3339(row.finished)}{began}"
+        if row.error is None:
+            return
+        error = decoded(row.error)
+        text = f"{error.get('type')}: {error.get('message')}"
+        for line in printable(cut(text, self.limit or 1 << 62), lines=True).split("\n"):
+            yield f"    {line}"
+        data = error.get("data")
+        if isinstance(data, dict) and set(data) == {"traceback"}:
+            yield from self._traceback(str(data["traceback"]))
+        elif data is not None:
+            yield f"    data {self._value(jsonl(data))}"
+        if row.turn is not None:
+            yield "    It blocks its key: later events of the key wait until it is retried or cancelled"
+        if row.status in ("failed", "diverged"):
+            yield f"    Try it again: millstream retry {self.told.id}{self.where}"
+
+    def _traceback(self, text: str) -> Iterator[str]:
+        lines = printable(text, lines=True).rstrip("\n").split("\n")
+        if self.limit is not None and len(lines) > TRACEBACK:
+            yield f"    … ({count(len(lines) - TRACEBACK, 'line')} cut, --full shows them)"
+            lines = lines[-TRACEBACK:]
+        for line in lines:
+            yield f"    {line}"
+
+    # pieces
+
+    def _line(self, record: RecordRow, text: str) -> str:
+        return f"{self._since(record.at):>11}  {text}"
+
+    def _since(self, at: int | None) -> str:
+        return "?" if at is None else f"+{span(at - self.told.row.created)}"
+
+    def _value(self, text: str | None) -> str:
+        return "(erased)" if text is None else printable(self._short(text, self.limit or len(text)))
+
+    @staticmethod
+    def _short(text: str, limit: int) -> str:
+        short = cut(text, limit)
+        return short if short == text else short[:-1] + "; --full shows all)"
+
+
+def _by(record: RecordRow) -> str:
+    by = decoded(record.note or "{}").get("by")
+    return f" by {by}" if by else ""
+
+
+def _message(record: RecordRow) -> str:
+    error = decoded(record.error or "{}")
+    if error.get("type") == "Denied":
+        return str(error.get("message") or "no reason given")
+    return f"{error.get('type')}: {error.get('message')}"
+
+
+def _ordinal(number: int) -> str:
+    return f"{number}{'th' if 10 <= number % 100 <= 20 else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"

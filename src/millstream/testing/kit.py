@@ -1,0 +1,584 @@
+"""``AppRun``: an app under test, with its world. Plain functions, no plugin, no files, no waiting, and crashes on demand.
+
+    def test_a_refund_waits_for_approval():
+        with AppRun(app, tools={charge: fake_charge}) as world:
+            world.send(orders, {"order_id": "o1", "customer": "ann", "cents": 500_000})
+            world.settle()
+            run = world.run_of("o1").expect("waiting")
+            world.signal(run, "approval", {"ok": True}, about="o1", by="bob")
+            world.settle()
+            assert world.outputs(fulfil.output) == [...]
+
+The engine, the record, replay and the classes of effects are the real ones; the store is in memory, time is virtual, and what is
+declared as a source or a sink is a list. The world (what was sent and written, what tools did, what is committed) outlives the
+process, which dies when the test says so, and recovers from what was committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import copy
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from millstream.agents.agent import Agent
+from millstream.agents.app import App
+from millstream.agents.durations import Duration, microseconds
+from millstream.agents.streams import Stream
+from millstream.agents.tools import Tool
+from millstream.core.desk import Limits
+from millstream.core.graph import AgentSpec, Codec, Graph, SinkSpec, SourceSpec, StreamSpec
+from millstream.core.identity import run_id, step_id
+from millstream.core.runs import dump, json_decode
+from millstream.errors import NotFound, UsageError
+from millstream.runtime.operations import Operations
+from millstream.stores.memory import MemoryStore
+from millstream.testing.bodies import Attempt, Ledger, replacement
+from millstream.testing.clock import START, VirtualClock
+from millstream.testing.crashes import Crash, CrashAt, Moment, Point
+from millstream.testing.inputs import MemorySink, MemorySource, json_of
+from millstream.testing.process import Process, Setting
+from millstream.testing.views import DeadLetter, Run, Status, Step, clock_text
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+LIFESPAN: Any = type("Lifespan", (), {"__repr__": lambda self: "LIFESPAN", "__slots__": ()})()
+"""Resources are what the app's own lifespan yields."""
+
+TOLD = 20  # runs in a story
+
+
+class AppRun:
+    """See the module. A context manager: the app is started at its beginning, and stopped at its end.
+
+    Args:
+        app: its declared sources and sinks are not opened: ``send`` takes the place of the ones, ``outputs`` of the others.
+        tools: other bodies for a test: ``{charge: fake}``, by tool or name. A function is called as the tool is, and keeps its
+            class, policy, probe and database; a tool of the same class brings its own probe and database.
+        resources: what the handlers and tools get instead of what the app's lifespan yields.
+        start: the time at which it begins.
+        put_away: every run that waits is put away at once, and comes back by replay: what a handler must survive anyway.
+        limits: of the engine.
+        seed: identities, idempotency keys and ``ctx.random()`` are the same in every test with the same seed.
+        crash: one of ``every_crash()``.
+
+    Attributes:
+        log: what an operator would have read, as (level, text).
+
+    Raises:
+        DeclarationError: the app is declared wrongly, or a replacement cannot be one of its tool's class.
+        UsageError: a replacement is for no tool of the app, or is not called as the tool is.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        tools: Mapping[Any, Callable[..., Any]] | None = None,
+        resources: Any = LIFESPAN,
+        start: datetime = START,
+        put_away: bool = False,
+        limits: Limits | None = None,
+        seed: int = 0,
+        crash: Crash | None = None,
+    ) -> None:
+        self.log: list[tuple[str, str]] = []
+        self._tools = dict(tools or {})
+        self._given = resources
+        self._limits = copy.copy(limits or Limits())
+        if put_away:
+            self._limits.idle = 0
+        self._clock = VirtualClock(start)
+        self._crash = crash
+        self._plans: list[Crash] = [] if crash is None else [crash]
+        self._sources: dict[str, MemorySource] = {}
+        self._sinks: dict[str, MemorySink] = {}
+        self._graph = self._rewritten(app.graph())
+        self._ledger = Ledger(self._replaced(self._graph), self._reached, self._clock)
+        self._store = MemoryStore(
+            app=self._graph.app, partitions=self._graph.partitions, store_id=f"{seed:032x}", created=self._clock.now()
+        )
+        self._process: Process | None = None
+        self._entered = False
+        self._crashes: list[str] = []
+
+    # --- its life -----------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> AppRun:
+        if self._entered:
+            raise UsageError("an AppRun is used once; make another one")
+        if asyncio._get_running_loop() is not None:
+            raise UsageError("AppRun has a loop of its own, and one runs here already: make the test a plain def")
+        self._entered = True
+        self._start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            error.add_note(self.story())
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            if process.dead is None:
+                process.stop(0.0, last=True)
+        except Exception:
+            if error is None:
+                raise
+
+    def crash(self) -> None:
+        """Let the process die now, as ``kill -9`` would, and start it again: what was not committed is lost, the code of tools
+        runs no further, and the run of every event that was sent goes on from its record.
+
+        Raises:
+            UsageError: a tool's thread does not end: nothing can kill it.
+        """
+        process = self._alive
+        process.die("crash()")
+        self._recover()
+
+    def crash_at(self, step: str | Tool[..., Any], point: Point, *, nth: int = 1, times: int = 1) -> CrashAt:
+        """``with world.crash_at(charge, "performed"): world.settle()``: let the process die when a step is at this point.
+
+        It is started again at once, and what runs it (``settle``, ``advance``) goes on. Leaving the block without the crash
+        having happened is an ``AssertionError``.
+
+        Args:
+            step: a tool, its name, or the name of a step.
+            point: "before_intent", "intended", "sent", "performed", "recorded" or "probed"; see ``testing.crashes``.
+            nth: at which time that the point is reached.
+            times: how many deaths, from then on.
+
+        Raises:
+            UsageError: there is no such point.
+        """
+        name = step.name if isinstance(step, Tool) else step
+        return CrashAt(name, point, nth, times, self._plans, self.story)
+
+    def restart(self, app: App | None = None, *, grace: Duration = "25s") -> None:
+        """Stop the process as SIGTERM does, and start it again: with ``app``, a deployment of its next version.
+
+        Args:
+            grace: what steps in flight get, of virtual time.
+
+        Raises:
+            DeclarationError: the new version is declared wrongly.
+        """
+        process = self._alive
+        if app is not None:
+            graph = self._rewritten(app.graph())
+            self._ledger.replaced = self._replaced(graph)
+            self._graph = graph
+        process.stop(microseconds(grace) / 1e6)
+        if process.dead is not None:
+            self._crashed(process)
+        self._start()
+
+    def _start(self) -> None:
+        while True:
+            self._process = Process(
+                Setting(self._graph, self._store, self._clock, self._ledger, self._limits, self._note, self._lifespan)
+            )
+            try:
+                self._process.start()
+            except BaseException:
+                process, self._process = self._process, None
+                process.stop(0.0, last=True)
+                raise
+            if self._process.dead is None:
+                return
+            self._crashed(self._process)
+
+    def _recover(self) -> None:
+        self._crashed(self._alive)
+        self._start()
+
+    def _crashed(self, process: Process) -> None:
+        self._crashes.append(f"{clock_text(self._clock.now() - self._clock.origin)}  the process died: {process.dead}")
+        process.bury()
+
+    @property
+    def _alive(self) -> Process:
+        if self._process is None:
+            raise UsageError("the app does not run: use `with AppRun(app) as world:`, and ask inside of it")
+        return self._process
+
+    def _reached(self, where: str, moments: list[Moment]) -> bool:
+        if self._process is None or self._process.dead is not None:
+            return False
+        told = [plan.reached(where, moments) for plan in self._plans]  # each of them counts
+        return any(told)
+
+    def _note(self, level: str, text: str) -> None:
+        self.log.append((level, text))
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[Any]:
+        if self._given is not LIFESPAN:
+            yield self._given
+        elif self._graph.lifespan is None:
+            yield None
+        else:
+            async with self._graph.lifespan() as resources:
+                yield resources
+
+    # --- doing --------------------------------------------------------------------------------------------------------------
+
+    def send(self, to: Stream[Any] | Agent[Any, Any, Any] | str, *values: Any, key: str | int | None = None) -> None:
+        """Send events. They are read when the app goes on (``settle``, ``advance``).
+
+        Args:
+            to: a source, by object or name: the values go through its decoding, key, id and dedupe, and what does not fit becomes
+                a dead letter. Or an agent: as ``ctx.send`` would.
+            values: anything that has a JSON form; ``bytes`` are a line as it is.
+            key: of the agent's instance; a source makes the key itself.
+
+        Raises:
+            NotFound: there is no such source or agent.
+            UsageError: a key is missing, or given to a source; JSON cannot hold a value.
+        """
+        name = to if isinstance(to, str) else to.name
+        inbox = f"{name}.{INBOX}"
+        if isinstance(to, Stream) or (name in self._sources and not isinstance(to, Agent)):
+            if name not in self._sources:
+                raise NotFound(f"send: {name} is no source; events come from {self._known_sources()}, or are sent to an agent")
+            if key is not None:
+                raise UsageError(f"send: the source {name} makes the keys of its events itself; leave key= out")
+            self._sources[name].put(*values)
+        elif inbox in self._sources:
+            if key is None:
+                raise UsageError(f"send: give key=, of the instance of agent {name} that is to handle it")
+            spec = self._graph.agents[name]
+            self._sources[inbox].put(*[_addressed(spec, str(key), value) for value in values])
+        else:
+            raise NotFound(f"send: there is no source or agent {name!r}; there are {self._known_sources()}")
+
+    def settle(self, *, within: Duration = "365d") -> None:
+        """Go on until nothing can go on by itself. Sleeps and back-offs are waited for, in no time; signals, answers, doubts and
+        time-outs of a wait for them are not.
+
+        Args:
+            within: more virtual time than this is a failure.
+
+        Raises:
+            AssertionError: it does not come to rest.
+            What the engine cannot go on with.
+        """
+        limit = self._clock.now() + microseconds(within)
+        while True:
+            self._alive.settle(limit - self._clock.now())
+            if self._alive.dead is None:
+                return
+            self._recover()
+
+    def advance(self, duration: Duration) -> None:
+        """Let time pass, exactly so much: whatever is due meanwhile happens when it is due, and what can go on then does."""
+        to = self._clock.now() + microseconds(duration)
+        while True:
+            self._alive.advance(to)
+            if self._alive.dead is None:
+                return
+            self._recover()
+
+    def signal(
+        self,
+        to: Run | Agent[Any, Any, Any] | str,
+        name: str,
+        value: Any = None,
+        *,
+        key: str | int | None = None,
+        about: str | int | None = None,
+        id: str | None = None,
+        by: str | None = None,
+    ) -> bool:
+        """Send a signal to a run, or to an agent's instance (then give ``key``). False: its ``id`` was seen before.
+
+        Raises:
+            NotFound, UsageError: there is no such agent, or the run has ended.
+            ConnectionResetError: the process died before it answered.
+        """
+        where = None if about is None else str(about)
+        if isinstance(to, Run):
+            work = self._operations.signal(name, value, run=to.id, about=where, id=id, by=by)
+        else:
+            agent = to if isinstance(to, str) else to.name
+            work = self._operations.signal(
+                name, value, agent=agent, key=None if key is None else str(key), about=where, id=id, by=by
+            )
+        answer: str | None = self._ask(work)
+        return answer != "duplicate"
+
+    def resolve(self, doubt: Step | str, *, by: str | None = None, **how: Any) -> None:
+        """Settle a step in doubt: ``result=`` (what it returned), ``retry=True``, or ``fail="why"``.
+
+        Args:
+            doubt: the step (from ``doubts()`` or ``run.step(...)``) or its id.
+
+        Raises:
+            UsageError: it is not in doubt, or none, or more than one of these is given.
+            ConnectionResetError: the process died before it answered.
+        """
+        if len(how) != 1 or not set(how) <= {"result", "retry", "fail"} or how.get("retry", True) is not True:
+            raise UsageError(f"resolve: give one of result=, retry=True and fail='why', not {how}")
+        ((kind, value),) = how.items()
+        step = doubt if isinstance(doubt, str) else doubt.id
+        self._ask(self._operations.resolve(step, kind, None if kind == "retry" else value, by))
+
+    def retry(self, run: Run, *, by: str | None = None) -> None:
+        """Try a failed, diverged or cancelled run again.
+
+        Raises:
+            UsageError: it is none of these.
+            ConnectionResetError: the process died before it answered.
+        """
+        self._ask(self._operations.retry(run.id, by))
+
+    def cancel(self, run: Run, *, by: str | None = None) -> None:
+        """Cancel a run: ``CancelledError`` in its handler.
+
+        Raises:
+            UsageError: it has ended.
+            ConnectionResetError: the process died before it answered.
+        """
+        self._ask(self._operations.cancel(run.id, by))
+
+    def retry_letters(self) -> dict[str, int]:
+        """Read all dead letters of sources again; how many were good now ("retried"), and are left ("remaining")."""
+        retried: dict[str, int] = self._ask(self._operations.retry_letters())
+        return retried
+
+    @property
+    def _operations(self) -> Operations:
+        return Operations(self._alive.engine)
+
+    def _ask(self, work: Any) -> Any:
+        answer = self._alive.until(work)
+        if self._alive.dead is not None:
+            self._recover()
+            raise ConnectionResetError("the process died before it answered; what it had committed is kept")
+        return answer
+
+    # --- looking ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> datetime:
+        """Engine time, UTC."""
+        return self._clock.time
+
+    def runs(
+        self, agent: Agent[Any, Any, Any] | str | None = None, *, key: str | int | None = None, status: Status | None = None
+    ) -> list[Run]:
+        """Runs, oldest first; all of them, or those of an agent, a key, with a status."""
+        name = agent.name if isinstance(agent, Agent) else agent
+        if name is not None and name not in self._graph.agents:
+            raise NotFound(f"there is no agent {name!r}; there are {', '.join(sorted(self._graph.agents))}")
+        rows = self._store.runs(agent=name, key=None if key is None else str(key), status=status)
+        return [self._run(row.run) for row in reversed(list(rows))]
+
+    def run(
+        self, agent: Agent[Any, Any, Any] | str | None = None, *, key: str | int | None = None, status: Status | None = None
+    ) -> Run:
+        """The only run that ``runs`` would give.
+
+        Raises:
+            AssertionError: there is none, or there are several.
+        """
+        return self._only(self.runs(agent, key=key, status=status), "such run")
+
+    def run_of(self, event: str | int, agent: Agent[Any, Any, Any] | str | None = None) -> Run:
+        """The run that handles the event with this id (of the source's ``id=``, or "source:position"); give ``agent`` where several
+        handle it.
+
+        Raises:
+            AssertionError: there is none, or there are several.
+        """
+        return self._only([run for run in self.runs(agent) if run.event_id == str(event)], f"run of event {str(event)!r}")
+
+    @overload
+    def outputs(self, stream: Stream[T]) -> list[T]: ...
+    @overload
+    def outputs(self, stream: str) -> list[Any]: ...
+    def outputs(self, stream: Stream[Any] | str) -> list[Any]:
+        """The values of a stream, in order, as a sink of it would have them written: of a source, an agent's output, an
+        ``app.stream``, ``app.doubts``, or what an operator makes of one. No sink needs to be declared.
+
+        Raises:
+            NotFound: there is no such stream.
+        """
+        name = stream if isinstance(stream, str) else stream.name
+        if name not in self._sinks:
+            raise NotFound(f"there is no stream {name!r}; there are {', '.join(sorted(self._sinks))}")
+        codec = self._graph.streams[name].codec
+        return [json_decode(line) if codec is None else codec.decode(line) for line in self._sinks[name].lines()]
+
+    @overload
+    def state(self, agent: Agent[S, Any, Any], key: str | int) -> S: ...
+    @overload
+    def state(self, agent: str, key: str | int) -> Any: ...
+    def state(self, agent: Agent[Any, Any, Any] | str, key: str | int) -> Any:
+        """The durable state of an agent's instance; what it begins with where there is none yet.
+
+        Raises:
+            NotFound: there is no such agent.
+        """
+        name = agent if isinstance(agent, str) else agent.name
+        spec = self._graph.agents.get(name)
+        if spec is None:
+            raise NotFound(f"there is no agent {name!r}; there are {', '.join(sorted(self._graph.agents))}")
+        row = self._store.state(name, str(key))
+        return spec.initial() if row is None or row.payload is None else spec.state.decode(row.payload)
+
+    def doubts(self) -> list[Step]:
+        """Steps in doubt, oldest first."""
+        found = []
+        for row in self._store.doubts():
+            name = step_id(run_id(row.partition, row.run), row.step)
+            found += [step for step in self._run(row.run).steps() if step.id == name]
+        return found
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Input that could not become events, oldest first."""
+        return [
+            DeadLetter(
+                stream=row.stream,
+                position=None if row.position is None else json_decode(row.position),
+                error=row.error,
+                data=row.data,
+            )
+            for row in self._store.letters(0, 1_000_000)
+        ]
+
+    def attempts(self, tool: Tool[..., Any] | str | None = None) -> list[Attempt]:
+        """Executions of tools' bodies (and probes) as the world outside saw them, in the order in which they began: crashes undo
+        none of them. Of one tool, or of all.
+        """
+        name = tool.name if isinstance(tool, Tool) else tool
+        return [attempt for attempt in self._ledger.attempts if name in (None, attempt.tool)]
+
+    def effects(self, tool: Tool[..., Any] | str) -> collections.Counter[str]:
+        """How often the body of a tool was really performed to its end, for each idempotency key: what a far side would have seen.
+
+        A far side that honours keys counts a key once. A TRANSACTIONAL body counts when it is committed.
+        """
+        return self._ledger.performed(tool.name if isinstance(tool, Tool) else tool)
+
+    def story(self) -> str:
+        """What happened, for people: it is added to every error that leaves the ``with`` block."""
+        return "\n".join(self._story())
+
+    def _run(self, number: int) -> Run:
+        return Run(self._store, self._graph, number, self._clock.origin)
+
+    def _only(self, runs: list[Run], what: str) -> Run:
+        if len(runs) != 1:
+            found = "no" if not runs else f"not one {what}, but {len(runs)}:" if len(runs) > 1 else ""
+            there = runs or self.runs()
+            listed = "\n".join(f"  {run!r}, event {run.event_id!r}" for run in there[:TOLD]) or "  none"
+            raise AssertionError(f"there is {found}{f' {what}; there are' if not runs else ''}\n{listed}")
+        return runs[0]
+
+    def _story(self) -> Iterator[str]:
+        if self._crash is not None:
+            yield str(self._crash)
+        runs = self.runs()
+        troubled = [run for run in runs if run.status != "done"]
+        told = (troubled + [run for run in runs if run not in troubled])[:TOLD]
+        for run in sorted(told, key=lambda run: run._number):
+            yield run.story()
+        if len(told) < len(runs):
+            yield f"... and {len(runs) - len(told)} more runs"
+        for letter in self.dead_letters()[:TOLD]:
+            yield f"dead letter of {letter.stream} at {letter.position}: {letter.error}"
+        yield from self._crashes[-TOLD:]
+        yield from (f"{level}: {text}" for level, text in self.log[-TOLD:] if level != "info")
+        if self._process is not None:
+            yield from self._process.problems
+            if hasattr(self._process, "bodies"):
+                yield from self._process.engine.runs.problems
+        yield f"now {self.now.isoformat()} ({clock_text(self._clock.now() - self._clock.origin)})"
+
+    # --- the app, with a test's ends ----------------------------------------------------------------------------------------
+
+    def _rewritten(self, graph: Graph) -> Graph:
+        """The graph with a source in memory for each source and agent, and a sink in memory for each stream."""
+        sources: dict[str, SourceSpec] = {}
+        streams = dict(graph.streams)
+        agents = dict(graph.agents)
+        for name, source in graph.sources.items():
+            sources[name] = msgspec.structs.replace(source, connector=self._sources.setdefault(name, MemorySource()))
+        for name, agent in graph.agents.items():
+            inbox, values = f"{name}.{INBOX}", f"{name}.{INBOX}.values"
+            pairs = Codec("a key and a value", dump, functools.partial(_addressee, agent.event))
+            connector = self._sources.setdefault(inbox, MemorySource())
+            sources[inbox] = SourceSpec(inbox, connector, pairs, False, _first, None, 0)
+            streams[inbox] = StreamSpec(inbox, "source", codec=pairs)
+            streams[values] = StreamSpec(values, "map", (inbox,), _second, agent.event)
+            agents[name] = msgspec.structs.replace(agent, streams=(*agent.streams, values))
+        sinks: dict[str, SinkSpec] = {}
+        for name, stream in graph.streams.items():
+            shown = name
+            if stream.codec is None:  # values of no declared type: what JSON cannot hold must not become a dead letter for us
+                shown = f"{name}.{INBOX}.shown"
+                streams[shown] = StreamSpec(shown, "map", (name,), _itself, Codec("anything", _shown, json_decode))
+            sinks[name] = SinkSpec(name, shown, self._sinks.setdefault(name, MemorySink()))
+        return msgspec.structs.replace(graph, sources=sources, streams=streams, agents=agents, sinks=sinks)
+
+    def _replaced(self, graph: Graph) -> dict[str, Any]:
+        known = graph.tools
+        found = {}
+        for which, given in self._tools.items():
+            spec = which.spec if isinstance(which, Tool) else known.get(which)
+            if spec is None:
+                raise UsageError(
+                    f"tools={{{which!r}: ...}}: no agent names such a tool; they name {', '.join(sorted(known)) or 'none'}"
+                )
+            found[spec.name] = replacement(spec, given)
+        return found
+
+    def _known_sources(self) -> str:
+        return ", ".join(sorted(name for name in self._sources if not name.endswith(f".{INBOX}"))) or "no source"
+
+
+INBOX = "__test__"  # in names of streams that only a test has
+
+
+def _addressed(agent: AgentSpec, key: str, value: Any) -> list[Any]:
+    """What ``send`` puts into an agent's own source."""
+    text = value if isinstance(value, bytes) else json_of(value)
+    try:
+        agent.event.decode(text)
+    except ValueError as problem:
+        raise UsageError(f"send: agent {agent.name} handles {agent.event.name}, which {value!r} is not: {problem}") from None
+    return [key, json_decode(text)]
+
+
+def _addressee(event: Codec, line: str | bytes) -> tuple[str, Any]:
+    key, value = json_decode(line)
+    return key, event.decode(msgspec.json.encode(value))
+
+
+def _first(pair: tuple[str, Any]) -> str:
+    return pair[0]
+
+
+def _second(pair: tuple[str, Any]) -> Any:
+    return pair[1]
+
+
+def _itself(value: T) -> T:
+    return value
+
+
+def _shown(value: Any) -> str:
+    try:
+        return dump(value)
+    except (TypeError, ValueError):
+        return dump(repr(value))
