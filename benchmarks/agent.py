@@ -33,7 +33,7 @@ def requests_app(feed: Feed) -> App:
     requests = app.source("requests", feed, key="key", id="id")
 
     @app.agent(on=requests, state=list)
-    async def handle(ctx: Context[list], event: dict[str, Any]) -> dict[str, Any]:
+    async def handle(ctx: Context[Any], event: dict[str, Any]) -> dict[str, Any]:
         asked = await model(event["id"], False)
         await lookup(asked["args"]["order"])
         answer = await model(event["id"], True)

@@ -15,6 +15,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -182,4 +183,4 @@ async def disk(folder: str, count: int) -> dict[str, float]:
     path = os.path.join(folder, "bare.db")
     other = sqlite3.connect(path)
     other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return {"bytes": os.path.getsize(path) / count}
+    return {"bytes": Path(path).stat().st_size / count}  # noqa: ASYNC240

@@ -58,5 +58,7 @@ def _payload_bytes(count: int) -> int:
         first, found, last = workload.answer(number, False), workload.found(number), workload.answer(number, True)
         state = states[event["key"]] = workload.remember(states.get(event["key"], []), event["text"], last)
         arguments = ([[number, False], {}], [[number], {}], [[number, True], {}])
-        total += sum(len(msgspec.json.encode(part)) for part in (event, *arguments, first, found, last, state, {"id": number, **last}))
+        total += sum(
+            len(msgspec.json.encode(part)) for part in (event, *arguments, first, found, last, state, {"id": number, **last})
+        )
     return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.measure import Bench, Line, median, paired
@@ -27,35 +28,41 @@ def closed_loop(bench: Bench, in_flight: int) -> dict[str, list[Any]]:
     return found
 
 
-def _line(bench: Bench, row: str, in_flight: int, field: str, what: str, unit: str) -> Line:
-    found = closed_loop(bench, in_flight)
-    bare, millstream, relaxed = found["bare"], found["millstream"], found["bare, relaxed"]
-    ratio = paired(millstream, bare, field)
-    note = f"bare relaxed {median(relaxed, field):,.4g}"
-    return Line(row, what, median(bare, field), median(millstream, field), unit, ratio, "", None, note)
-
-
 def f1(bench: Bench) -> list[Line]:
-    line = _line(bench, "F1", 64, "cpu_s_per_1000", "CPU of 1,000 agent requests, 64 in flight", "s")
-    line.budget = f"<= {CPU_S} s and <= 3x; stretch 2x"
-    line.reached = line.millstream <= CPU_S and line.ratio <= 3.0
-    return [line]
+    what, budget = "CPU of 1,000 agent requests, 64 in flight", f"<= {CPU_S} s and <= 3x; stretch 2x"
+    return [_line(bench, "F1", 64, "cpu_s_per_1000", what, "s", budget, lambda mine, ratio: mine <= CPU_S and ratio <= 3.0)]
 
 
 def f2(bench: Bench) -> list[Line]:
-    lines = [_line(bench, "F2", count, "rate", f"agent requests, {count} in flight", "/s") for count in (64, 256)]
-    for line in lines:
-        line.budget = ">= 0.4x; stretch 0.6x"
-        line.reached = line.ratio >= 0.4
-    return lines
+    budget = ">= 0.4x; stretch 0.6x"
+    return [
+        _line(bench, "F2", count, "rate", f"agent requests, {count} in flight", "/s", budget, lambda mine, ratio: ratio >= 0.4)
+        for count in (64, 256)
+    ]
 
 
 def f3(bench: Bench) -> list[Line]:
-    half = _line(bench, "F3", 1, "p50_ms", "latency p50, 1 in flight", "ms")
-    half.budget = "<= 1.5x"
-    half.reached = half.ratio <= 1.5
-    tail = _line(bench, "F3", 1, "p99_ms", "latency p99, 1 in flight", "ms")
-    return [half, tail]
+    return [
+        _line(bench, "F3", 1, "p50_ms", "latency p50, 1 in flight", "ms", "<= 1.5x", lambda mine, ratio: ratio <= 1.5),
+        _line(bench, "F3", 1, "p99_ms", "latency p99, 1 in flight", "ms", "", lambda mine, ratio: None),
+    ]
+
+
+def _line(
+    bench: Bench,
+    row: str,
+    in_flight: int,
+    field: str,
+    what: str,
+    unit: str,
+    budget: str,
+    reached: Callable[[float, float], bool | None],
+) -> Line:
+    found = closed_loop(bench, in_flight)
+    bare, millstream, relaxed = found["bare"], found["millstream"], found["bare, relaxed"]
+    mine, ratio = median(millstream, field), paired(millstream, bare, field)
+    note = f"bare relaxed {median(relaxed, field):,.4g}"
+    return Line(row, what, median(bare, field), mine, unit, ratio, budget, reached(mine, ratio), note)
 
 
 def millstream_rate(bench: Bench) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 
+LONGEST_S = 600  # a child that takes longer hangs
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -25,7 +26,7 @@ class Line(msgspec.Struct):
     row: str
     what: str
     bare: float | None
-    millstream: float | None
+    millstream: float
     unit: str
     ratio: float | None
     budget: str
@@ -81,19 +82,24 @@ def start_child(function: str, **arguments: Any) -> subprocess.Popen[bytes]:
 
 def run_child(function: str, **arguments: Any) -> Any:
     process = start_child(function, **arguments)
-    output, _ = process.communicate()
+    try:
+        output, _ = process.communicate(timeout=LONGEST_S)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     if process.returncode:
         raise RuntimeError(f"{function} ended with {process.returncode}; see above")
     return json.loads(output.splitlines()[-1])
 
 
 def median(results: list[Any], field: str) -> float:
-    return statistics.median(result[field] for result in results)
+    return float(statistics.median(result[field] for result in results))
 
 
 def paired(mine: list[Any], theirs: list[Any], field: str) -> float:
     """The median of the ratios of each round."""
-    return statistics.median(a[field] / b[field] for a, b in zip(mine, theirs, strict=True))
+    return float(statistics.median(a[field] / b[field] for a, b in zip(mine, theirs, strict=True)))
 
 
 def percentile(sorted_values: list[float], part: float) -> float:
@@ -102,4 +108,5 @@ def percentile(sorted_values: list[float], part: float) -> float:
 
 def resident_bytes() -> int:
     """RSS of this process."""
-    return int(psutil.Process().memory_info().rss)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -77,7 +77,7 @@ async def begin(folder: str, count: int) -> None:
     feed = Feed()
     async with running(requests_app(feed), folder):
         feed.allow(count)
-        while hanging < count:
+        while hanging < count:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.5)  # all that they have done is durable
         print("ready", flush=True)

@@ -78,7 +78,16 @@ def table(lines: list[Line]) -> str:
 def _cells(line: Line) -> tuple[str, ...]:
     reached = "" if line.reached is None else "yes" if line.reached else "NO"
     ratio = "" if line.ratio is None else f"{line.ratio:.2f}x"
-    return (line.row, line.what, _figure(line.bare, line.unit), _figure(line.millstream, line.unit), ratio, line.budget, reached, line.note)
+    return (
+        line.row,
+        line.what,
+        _figure(line.bare, line.unit),
+        _figure(line.millstream, line.unit),
+        ratio,
+        line.budget,
+        reached,
+        line.note,
+    )
 
 
 def _figure(value: float | None, unit: str) -> str:

@@ -13,6 +13,7 @@ from benchmarks.measure import Bench, Line, median, percentile, resident_bytes
 from millstream import App, Context
 from millstream.engine.engine import Engine
 from millstream.runtime.operations import Operations
+from millstream.stores.sqlite import SqliteStore
 
 MEMORY_MB = 50.0
 AT_ONCE = 500  # signals under way while all are woken
@@ -135,7 +136,9 @@ async def wait_and_wake(folder: str, count: int) -> dict[str, float]:
 
 async def _until_waiting(engine: Engine, count: int) -> None:
     """All have come in and wait, durably."""
-    while engine.store.open_runs().get("waiting", 0) < count:
+    store = engine.store
+    assert isinstance(store, SqliteStore)
+    while store.open_runs().get("waiting", 0) < count:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.05)
 
 

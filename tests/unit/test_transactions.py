@@ -609,6 +609,20 @@ def test_a_foreign_commit_is_found_out_and_never_performed_again(shop: Shop, res
         assert (shop.payments, shop.keys) == (1, {"k": None})
 
 
+def test_a_lost_transaction_whose_key_row_cannot_be_read_is_ambiguous(lite: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(self: Any) -> Any:
+        raise OSError("the disk has gone")
+
+    def body(conn: Connection) -> int:
+        lite.pay(conn)
+        behind_our_back(conn, "COMMIT")
+        return 7
+
+    monkeypatch.setattr(transactions._Attempt, "_row", unreadable)
+    outcome = attempt(lite.tool(body))
+    assert (outcome.ended, kind(outcome)) == (Ended.AMBIGUOUS, "TransactionLost")
+
+
 def test_without_the_witness_a_foreign_commit_would_pass(lite: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ablation: that *a* transaction is open, and that it shows our row, proves nothing."""
 

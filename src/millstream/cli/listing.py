@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -165,7 +165,7 @@ def decoded(text: str) -> Any:
 
 
 def doubts(json: Json = False, data: Data = None) -> None:
-    """List the steps in doubt, oldest first, and how to settle them.
+    """List the steps in doubt, and how to settle them.
 
     A step is in doubt when it was started and nobody can tell whether it took effect: its class does not allow to do it again,
     and nothing could be asked. Look at the far side, then say what happened:
@@ -190,7 +190,7 @@ def doubts(json: Json = False, data: Data = None) -> None:
     table(("STEP", "AGENT", "KEY", "CLASS", "CALL", "SENT", "WHY"), [_doubt_cells(row) for row in found])
     where = option(data_folder(data))
     tell(
-        f"\n{count(len(found), 'step')} in doubt. Look at the far side whether it happened (the idempotency key is in --json), then:\n"
+        f"\n{count(len(found), 'step')} in doubt. Look there whether it happened (--json has its idempotency key), then:\n"
         f"  millstream resolve STEP --result JSON{where}   it happened, and this is what it returned\n"
         f"  millstream resolve STEP --retry{where}         it did not happen: do it now\n"
         f"  millstream resolve STEP --fail TEXT{where}     it did not happen, and shall not"
@@ -251,9 +251,9 @@ def dead_letters(
     json: Json = False,
     data: Data = None,
 ) -> None:
-    """List input that could not become an event: malformed, without a key, or not of the declared type.
+    """List input that could not become an event.
 
-    It is kept with its position and the reason. Repair the app (or its types), then have it read again; the engine does
+    It was malformed, had no key, or was not of the declared type; it is kept with its position and the reason. Repair the app (or its types), then have it read again; the engine does
     that, because it knows the app's sources.
 
     \b
@@ -331,7 +331,7 @@ def state(
         say(pretty(value))
 
 
-def _no_state(store: SqliteStore, agent: str, key: str) -> None:
+def _no_state(store: SqliteStore, agent: str, key: str) -> NoReturn:
     agents = store.agents()
     if agent not in agents:
         fail(f"no agent {agent!r} has run in {Path(store.path).parent}; there are: {', '.join(agents) or 'none yet'}")

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from millstream.cli import listing, operate, run, show
+from millstream.cli import demo, listing, new, operate, run, show
 from millstream.cli.output import say
 
 COMMANDS = (
+    demo.demo,
+    new.new,
     run.run,
     listing.runs,
     show.show,

@@ -10,7 +10,7 @@ import getpass
 import json as jsons
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -32,7 +32,9 @@ def signal(
     by: By = None,
     data: Data = None,
 ) -> None:
-    """Send a signal to a run, or to whichever run of an agent's key waits for it, now or later.
+    """Send a signal to a run, or to an agent's key.
+
+    To a key: to whichever of its runs waits for it, now or later.
 
     \b
     millstream signal 42-1-17 approval '{"ok": true}'
@@ -106,7 +108,9 @@ def retry(run: RunId, data: Data = None) -> None:
 
 
 def cancel(run: RunId, data: Data = None) -> None:
-    """Cancel a run: its handler gets CancelledError where it waits, and may clean up; one that has not begun just ends.
+    """Cancel a run.
+
+    Its handler gets CancelledError where it waits, and may clean up; one that has not begun just ends.
 
     \b
     millstream runs --status waiting
@@ -143,6 +147,8 @@ def retry_letters(data: Path | None, json: Json) -> None:
 
 def _do(data: Path | None, request: dict[str, Any]) -> tuple[bool, Any]:
     """Have a request carried out. Returns whether an engine did it, and its answer."""
+    from millstream.errors import NotFound, UsageError
+
     folder = data_folder(data)
     deadline = time.monotonic() + PATIENCE_S
     with errors():
@@ -151,10 +157,21 @@ def _do(data: Path | None, request: dict[str, Any]) -> tuple[bool, Any]:
                 return True, _ask(folder, request)
             except ConnectionRefusedError:
                 pass
-            visited, answer = _visit(folder, request, last=time.monotonic() > deadline)
+            except (NotFound, UsageError) as error:
+                _refused(error, request)
+            try:
+                visited, answer = _visit(folder, request, last=time.monotonic() > deadline)
+            except (NotFound, UsageError) as error:
+                _refused(error, request)
             if visited:
                 return False, answer
             time.sleep(PAUSE_S)
+
+
+def _refused(error: Exception, request: dict[str, Any]) -> NoReturn:
+    """It cannot be done. The error says why, and of what."""
+    what = request.get("step") or request.get("run") or ""
+    fail(str(error) if what in str(error) else f"{what}: {error}")
 
 
 def _ask(folder: Path, request: dict[str, Any]) -> Any:

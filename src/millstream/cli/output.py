@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -126,9 +127,7 @@ def _write(stream: TextIO, text: str) -> None:
 def fail(message: str, code: int = FAILED) -> NoReturn:
     """End the command with an error."""
     text = printable(message, lines=True)
-    label = "error:"
-    if is_terminal(sys.stderr):
-        label = f"\x1b[1;31m{label}\x1b[0m"
+    label = "\x1b[1;31merror:\x1b[0m" if is_coloured(sys.stderr) else "error:"
     first, *others = text.split("\n")
     tell("\n".join([f"{label} {first}", *(f"       {line}" for line in others)]))
     raise typer.Exit(code)
@@ -155,6 +154,16 @@ def is_terminal(stream: TextIO) -> bool:
         return stream.isatty()
     except ValueError:  # it is closed
         return False
+
+
+def is_coloured(stream: TextIO) -> bool:
+    """A terminal whose user does not object (no-color.org)."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def bold(text: str) -> str:
+    """A heading on stdout."""
+    return f"\x1b[1m{text}\x1b[0m" if text and is_coloured(sys.stdout) else text
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------------

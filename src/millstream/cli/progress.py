@@ -159,7 +159,12 @@ class Progress:
         stats = self._engine.snapshot()
         self._stored.read()
         how = "stopped" if self.stopped else "idle"
-        figures = [f"{stats.accepted:,} accepted", f"{stats.done:,} done", f"{stats.failed:,} failed", f"{stats.outputs:,} outputs"]
+        figures = [
+            f"{stats.accepted:,} accepted",
+            f"{stats.done:,} done",
+            f"{stats.failed:,} failed",
+            count(stats.outputs, "output"),
+        ]
         figures += [f"{number:,} {name}" for name, number in _irregular(stats) if number]
         took = span(round((time.monotonic() - self._began) * 1e6))
         self.line("info", f"{how} after {took}: {', '.join(figures)}")
@@ -197,7 +202,8 @@ class Block(Progress):
         from rich.text import Text
 
         style = {"warning": "yellow", "error": "bold red"}.get(level, "")
-        self._console.print(Text(printable(text), style=style))
+        label = f"{level}: " if level in ("warning", "error") else ""
+        self._console.print(Text(label + printable(text), style=style))
 
     async def _show(self, engine: Engine) -> None:
         self._live.start()
@@ -208,11 +214,12 @@ class Block(Progress):
     def _block(self, stats: Stats) -> Any:
         from rich.text import Text
 
-        block = Text()
-        block.append(f"{span(round((time.monotonic() - self._began) * 1e6))}  ", style="dim")
         doubts, failed = self._stored.doubts, stats.failed
         waiting = max(stats.waiting, self._stored.runs.get("waiting", 0))
+        seconds = round(time.monotonic() - self._began)
+        block, column = Text(no_wrap=True), 0
         for name, value, style in (
+            ("", f"{seconds} s" if seconds < 60 else span(seconds * 1_000_000), ""),
             ("events/s", f"{self._per_second(stats.accepted):,.0f}", "bold"),
             ("accepted", f"{stats.accepted:,}", "bold"),
             ("done", f"{stats.done:,}", "bold green"),
@@ -224,7 +231,15 @@ class Block(Progress):
             ("commit", span(round(stats.commit_seconds * 1e6)), "bold"),
             *((name, f"{number:,}", "bold yellow") for name, number in _irregular(stats) if number),
         ):
-            block.append(f"{name} ", style="dim").append(value.replace(" ", "\u00a0"), style=style).append("  ")
+            width = len(name) + 1 + len(value)
+            if column and column + 2 + width > self._console.width:  # a name and its figure are not torn apart
+                block.append("\n")
+                column = 0
+            elif column:
+                block.append("  ")
+                column += 2
+            block.append(f"{name} " if name else "", style="dim").append(value, style=style)
+            column += width
         if self.stopped:
             block.append(f"\nstopping: {count(stats.active, 'run')} active", style="yellow")
         elif stats.paused:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import sysconfig
 import time
 import traceback
 from pathlib import Path
@@ -45,9 +47,10 @@ def run(
         typer.Option(metavar="TIME", help="Stop with an error if the wall clock leaps ahead further than this."),
     ] = "1h",
 ) -> None:
-    """Run an app: read its sources, handle its events, write its sinks.
+    """Run an app, or go on where it was stopped or killed.
 
-    Everything that happens is durable in the data folder. Kill it however you like: the same command goes on where it was.
+    It reads its sources, handles its events and writes its sinks; everything that happens is durable in the data folder. Kill it
+    however you like: the same command goes on where it was.
 
     \b
     millstream run app.py                   until Ctrl-C or SIGTERM; a second one stops at once
@@ -58,8 +61,11 @@ def run(
     them, are not: they are kept, and the next run goes on with them.
     """
     grace_us, jump_us = _duration(grace, "--grace"), _duration(max_clock_jump, "--max-clock-jump")
+    here = os.getcwd()
     graph = _graph(target)
     folder = data if data is not None else beside(target, graph.app)
+    if os.getcwd() != here:  # the app has gone elsewhere
+        folder = Path(here, folder)
     with errors():
         _serve(graph, folder, until_idle, grace_us / 1e6, existing, jump_us)
 
@@ -93,20 +99,31 @@ def _graph(target: str) -> Graph:
 
 
 def _show_traceback(error: BaseException) -> bool:
-    """The user's error with their frames alone: ours are of no use to them. False: there are none of theirs."""
-    from millstream.agents.places import PACKAGE
-
+    """The user's error from their first frame on, without frames of ours: they are of no use to them. False: none is theirs."""
     told = traceback.TracebackException.from_exception(error)
-    theirs = [
-        frame
-        for frame in told.stack
-        if not frame.filename.startswith((PACKAGE, "<frozen")) and "/importlib/" not in frame.filename.replace("\\", "/")
-    ]
-    if not theirs and not isinstance(error, SyntaxError):
+    kinds = [_owner(frame.filename) for frame in told.stack]
+    if "user" in kinds:
+        first = kinds.index("user")
+        told.stack = traceback.StackSummary.from_list(
+            [frame for frame, kind in zip(told.stack[first:], kinds[first:], strict=True) if kind != "millstream"]
+        )
+    elif isinstance(error, SyntaxError):
+        told.stack = traceback.StackSummary()
+    else:
         return False
-    told.stack = traceback.StackSummary.from_list(theirs)
     tell(printable("".join(told.format(chain=False)).rstrip("\n"), lines=True))
     return True
+
+
+def _owner(filename: str) -> str:
+    """Whose code a frame is of: ``user``, ``millstream`` (with the importing machinery), or ``library``."""
+    from millstream.agents.places import PACKAGE
+
+    if filename.startswith((PACKAGE, "<frozen")) or "/importlib/" in filename:
+        return "millstream"
+    if not os.path.isabs(filename) or filename.startswith(sysconfig.get_path("stdlib")) or "/site-packages/" in filename:
+        return "library"
+    return "user"
 
 
 # --- running it -----------------------------------------------------------------------------------------------------------

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import msgspec
 import typer
 
 from millstream.cli.folders import Data, Json, looking, option
 from millstream.cli.listing import arguments, call, decoded, doubt_json, run_json, waits
-from millstream.cli.output import count, cut, fail, jsonl, printable, rfc3339, rfc3339_or_none, say, span, usage
+from millstream.cli.output import bold, count, cut, fail, jsonl, printable, rfc3339, rfc3339_or_none, say, span, usage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 CUT = 300  # characters of a value, unless --full
 TRACEBACK = 12  # lines of one, unless --full
+SAME_US = 1_000_000  # an event without a time of its own has that of its reading
 
 
 def show(
@@ -39,7 +39,8 @@ def show(
     millstream show 42-1-17 --full
     millstream show 42-1-17 --json | jq '.records[] | select(.kind == "doubted")'
 
-    With --json: the run as in `millstream runs`, and generation, started, event, records, waits, doubts, state, emitted.
+    With --json: as in `millstream runs`, but with event in full, and generation, started, records, waits, wake, doubts, state,
+    emitted.
     """
     from pathlib import Path
 
@@ -57,13 +58,13 @@ def show(
             say(jsonl(as_json(told)))
         else:
             for line in Story(told, None if full else CUT, Path(store.path).parent).lines():
-                say(line)
+                say(line if line.startswith(" ") else bold(line))
 
 
 # --- what the store knows of it -------------------------------------------------------------------------------------------
 
 
-class Told(msgspec.Struct, frozen=True):
+class Told(NamedTuple):
     """All that a store tells of one run."""
 
     row: RunRow
@@ -197,14 +198,14 @@ def _decoded(text: str | None) -> Any:
 ENDED = {
     "not_sent": "nothing was sent",
     "ambiguous": "it may or may not have happened",
-    "lost": "the process died meanwhile: it may or may not have happened",
+    "lost": "the process died, and it may or may not have happened",
     "overdue": "it overran its time-out",
     "failed": "failed",
     "not_done": "its probe says that it did not happen",
     "unknown": "its probe cannot tell",
 }
 NEXT = {"perform": "performed again", "probe": "its probe is asked", "doubt": "in doubt"}
-MARGIN = " " * 13  # of what stands below a line that begins with a time
+MARGIN = " " * 15  # of what stands below a line that begins with a time
 
 
 class Story:
@@ -252,9 +253,10 @@ class Story:
         elif event.source is not None:
             origin = f", from source {event.source}"
             if event.position is not None:
-                origin += f" at {self._short(event.position, 80)}"
+                origin += f" at position {self._short(event.position, 80)}"
         yield f"Event {printable(event.id)} of {event.stream}{printable(origin)}"
-        yield f"    arrived {rfc3339(event.arrival)}" + (f", event time {rfc3339(event.time)}" if event.time != event.arrival else "")
+        is_late = abs(event.arrival - event.time) > SAME_US
+        yield f"    arrived {rfc3339(event.arrival)}" + (f", event time {rfc3339(event.time)}" if is_late else "")
         yield f"    {self._value(event.payload)}"
         if told.reply is not None:
             yield f"    run {told.reply} waits for the answer"
@@ -278,7 +280,8 @@ class Story:
         first = block[0]
         match first.kind:
             case "fired":
-                yield self._line(first, f"timer {printable(first.step or '')} rang")
+                name = first.step or "timer"
+                yield self._line(first, f"a timer rang{'' if name == 'timer' else f' ({printable(name)})'}")
             case "received":
                 note = decoded(first.note or "{}")
                 by = f" by {note['by']}" if note.get("by") else ""
@@ -303,16 +306,15 @@ class Story:
         head = next((record for record in block if record.args is not None), None) or self._arguments_of(first) or first
         is_ask = head.effect is None and head.kind == "intended"
         if is_ask:
-            what = f"asked {head.tool} {head.key}"
+            what = f"asked {head.tool}, key {head.key}"
         else:
             what = call(head.tool or first.step or "", head.args, self.limit or len(head.args or ""))
-        kind = "" if head.effect is None else f"  {head.effect.upper()}"
+            what += "" if head.effect is None else f"  {head.effect.upper()}"
+            what += "" if head.key is None else f", key {head.key}"
         name = "" if first.step in (head.tool, f"ask.{head.tool}") else f"{first.step}: "
-        yield self._line(first, printable(f"{name}{what}") + kind)
+        yield self._line(first, printable(f"{name}{what}"))
         if is_ask:
             yield f"{MARGIN}value {self._value(head.args)}"
-        elif head.key is not None:
-            yield f"{MARGIN}idempotency key {printable(head.key)}"
         probed = False
         for record in block:
             yield from self._of_step(record, first, probed)
@@ -323,44 +325,43 @@ class Story:
 
     def _of_step(self, record: RecordRow, first: RecordRow, probed: bool) -> Iterator[str]:
         note = decoded(record.note) if record.note else {}
+        ended, following = str(note.get("ended")), str(note.get("next"))
+        how = "no answer came" if record.effect == "read" and ended in ("ambiguous", "lost") else ENDED.get(ended, ended)
         match record.kind:
             case "intended":
                 if record.attempt > 1:
-                    yield self._line(record, f"attempt {record.attempt}")
+                    yield self._line(record, f"  attempt {record.attempt}")
             case "attempted":
-                ended, following = (str(note.get(name)) for name in ("ended", "next"))
-                text = f"attempt {record.attempt}: {ENDED.get(ended, ended)}"
-                yield self._line(record, f"{text}; {NEXT.get(following, following)}")
-                yield from self._because(record)
+                yield self._line(record, f"  attempt {record.attempt}: {how}; {NEXT.get(following, following)}")
+                if ended != "lost":
+                    yield from self._because(record)
             case "doubted":
-                ended = str(note.get("ended"))
-                yield self._line(record, f"attempt {record.attempt}: IN DOUBT, {ENDED.get(ended, ended)}")
-                yield from self._because(record)
+                yield self._line(record, f"  attempt {record.attempt}: IN DOUBT, {how}")
+                if ended != "lost":
+                    yield from self._because(record)
                 if note.get("settle_at"):
                     yield f"{MARGIN}unless settled before, {note.get('settle', 'settled')} at {rfc3339(note['settle_at'])}"
             case "settled":
-                yield self._line(record, printable(f"settled{_by(record)}: it did not happen, do it now"))
+                yield self._line(record, printable(f"  settled{_by(record)}: it did not happen, do it now"))
             case "noted":
-                yield self._line(record, "today's code gives it other arguments; the recorded result stands")
+                yield self._line(record, "  today's code gives it other arguments; the recorded result stands")
             case "resulted":
                 yield from self._result(record, first, note, probed)
 
     def _result(self, record: RecordRow, first: RecordRow, note: dict[str, Any], probed: bool) -> Iterator[str]:
+        value = self._value(record.result)
         if note.get("settled"):
-            how = f"settled{_by(record)} "
-            text = how + (f"as failed: {_message(record)}" if record.error else "with a result")
-            yield self._line(record, printable(text))
+            text = f"as failed: {printable(_message(record))}" if record.error else f"with the result {value}"
+            yield self._line(record, f"  settled{printable(_by(record))} {text}")
         elif record.error is not None:
-            yield self._line(record, f"failed after {count(record.attempt, 'attempt')}" if record.attempt > 1 else "failed")
+            yield self._line(record, f"  failed{_attempts(record)}")
             yield from self._because(record)
-            return
-        elif self._is_repeated(record):
-            yield self._line(record, "known from an earlier try, not performed again")
-        elif record is not first:
-            words = "its probe says that it happened" if probed else f"attempt {record.attempt}: done"
-            yield self._line(record, words if record.attempt > 1 or probed else "done")
-        if record.error is None:
-            yield f"{MARGIN}{'answer' if record.effect is None and record.attempt == 0 else 'result'} {self._value(record.result)}"
+        elif record is first:  # a READ, whose beginning is not recorded; or one that is handed over again
+            again = "known from an earlier try, not performed again: " if self._is_repeated(record) else "returned "
+            yield f"{MARGIN}{again}{value}"
+        else:
+            probe = "its probe says that it happened, and " if probed else ""
+            yield self._line(record, f"  {probe}returned{_attempts(record)} {value}")
 
     def _arguments_of(self, first: RecordRow) -> RecordRow | None:
         """The record of an earlier generation that holds a step's arguments."""
@@ -372,10 +373,17 @@ class Story:
     def _is_repeated(self, record: RecordRow) -> bool:
         """Is it an outcome that an earlier generation had, handed over again?"""
         own = [other for other in self.told.records if other.step == record.step and other.generation == record.generation]
-        return own[0] is record and any(
-            other.kind == "resulted" and other.step == record.step and other.generation < record.generation and other.error is None
-            for other in self.told.records
-        ) and record.effect != "read"
+        return (
+            own[0] is record
+            and any(
+                other.kind == "resulted"
+                and other.step == record.step
+                and other.generation < record.generation
+                and other.error is None
+                for other in self.told.records
+            )
+            and record.effect != "read"
+        )
 
     def _is_open(self, record: RecordRow) -> bool:
         return record.generation == self.told.row.generation and self.told.row.finished is None
@@ -430,11 +438,12 @@ class Story:
         if row.error is None:
             return
         error = decoded(row.error)
-        text = f"{error.get('type')}: {error.get('message')}"
-        for line in printable(cut(text, self.limit or 1 << 62), lines=True).split("\n"):
-            yield f"    {line}"
         data = error.get("data")
-        if isinstance(data, dict) and set(data) == {"traceback"}:
+        is_traceback = isinstance(data, dict) and set(data) == {"traceback"}
+        text = "" if is_traceback else f"{error.get('type')}: {error.get('message')}"
+        for line in printable(cut(text, self.limit or 1 << 62), lines=True).split("\n") if text else ():
+            yield f"    {line}"
+        if is_traceback:
             yield from self._traceback(str(data["traceback"]))
         elif data is not None:
             yield f"    data {self._value(jsonl(data))}"
@@ -471,6 +480,10 @@ class Story:
 def _by(record: RecordRow) -> str:
     by = decoded(record.note or "{}").get("by")
     return f" by {by}" if by else ""
+
+
+def _attempts(record: RecordRow) -> str:
+    return f" at attempt {record.attempt}," if record.attempt > 1 else ""
 
 
 def _message(record: RecordRow) -> str:

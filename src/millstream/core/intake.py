@@ -143,6 +143,9 @@ class Intake:
 
     def letters_retried(self, fact: LettersRetried) -> None:
         batch = fact.batch
+        again = [place for place, letter in enumerate(fact.letters) if self.desk.wrote(LETTERS, (letter,))]
+        if again:  # somebody else has retried them, and it is not durable yet
+            batch = _select(batch, [place for place in range(len(batch)) if place not in again])
         if self.desk.graph.sources[fact.source].id is not None:
             batch, _ = self._without_duplicates(fact.source, batch, fact.known)
         for letter in fact.letters:

@@ -169,6 +169,8 @@ class Lifecycle:
             if here:
                 for errand in errands:
                     self.errand(errand)
+                if number in self.stash:
+                    self.lines.moved(self.stash[number].row())  # it may go on although there is no room: it is a suspect
             elif history is None:
                 self.lines.isolated.discard(number)
                 for errand in errands:
@@ -365,7 +367,7 @@ class Lifecycle:
             if run.number not in self.idle:
                 self.idle[run.number] = None
                 self.lines.running -= 1
-                self._put_away_the_longest_idle()
+            self.put_away_the_longest_idle()
 
     def progress(self, run: Run) -> None:
         """It got somewhere: it is no suspect (any more)."""
@@ -409,7 +411,7 @@ class Lifecycle:
                     self.steps.due(run, step)
                 else:
                     self.watch(run, step.due[0])
-        if run.timer is None or run.in_hand:
+        if run.timer is None or run.in_hand or number not in self.residents:
             return  # what it has been handed may cancel the timer; else it is looked at when the run is at rest
         if run.timer[0] > self.desk.now:
             self.watch(run, run.timer[0])
@@ -421,7 +423,7 @@ class Lifecycle:
 
     # --- leaving the process, or the line -------------------------------------------------------------------------
 
-    def _put_away_the_longest_idle(self) -> None:
+    def put_away_the_longest_idle(self) -> None:
         while len(self.idle) > self.desk.limits.idle:
             for number in self.idle:
                 run = self.residents[number]
@@ -437,6 +439,10 @@ class Lifecycle:
         """Its handler is closed and its memory freed."""
         del self.residents[run.number]
         self.desk.say(PutAway(run.number))
+        self._wake_later(run)
+
+    def _wake_later(self, run: Run) -> None:
+        """A run that is not resident has a time to be woken: a later one than the horizon is read from the store in its time."""
         if run.wake is not None and run.wake <= self.desk.horizon:
             self.desk.alarm(run.wake, "run", run.number)
 
@@ -469,6 +475,9 @@ class Lifecycle:
             self.diverge(run, f"step {forgotten} is recorded as started, and the handler returned without asking for it")
             return
         if end.state is not None:
+            if any(record.kind == r.RESUMED for record in run.order):
+                self.diverge(run, "the handler returned without the wait after which it was handed the state as it was then")
+                return
             self._change_state(run, end.state)
         for emitted in end.emitted:
             self.intake.emit(run, emitted)
@@ -596,6 +605,7 @@ class Lifecycle:
         if doubts:
             run.wake = min((step.due[0] for step in doubts if step.due is not None), default=None)
             self.put(run)
+            self._wake_later(run)
         else:
             self._new_generation(run)
 

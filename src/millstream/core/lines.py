@@ -67,9 +67,10 @@ class Lines:
         self.instances: dict[tuple[str, str], Instance] = {}
         self.cold: OrderedDict[tuple[str, str], None] = OrderedDict()  # idle instances, longest idle first
         self.ready: deque[Instance] = deque()
-        self.waking: deque[tuple[int, int]] = deque()  # runs to be looked at when there is room, and after which commit
+        self.waking: dict[int, int] = {}  # runs to be looked at when there is room, and after which commit
         self.running = 0  # handlers that run or are being loaded
         self.isolated: set[int] = set()  # suspects that run while nothing else does
+        self.suspects = False  # there are more of them, whose turn comes next
         self.backlog = 0  # bytes of queued payloads
         self._to_load: list[tuple[str, str]] = []
         self._load_after = 0
@@ -161,23 +162,25 @@ class Lines:
             self.advance(instance)
 
     def _merge(self, instance: Instance, rows: list[RunRow], more: bool) -> None:
-        """Put what the store holds of a line before what came while it was asked."""
-        if instance.changed:
-            known = {row.run for row in rows}
-            rows = [instance.changed.get(row.run, row) for row in rows]
-            rows = [row for row in rows if row.turn is not None]
-            if not more:
-                rows += [row for row in instance.changed.values() if row.run not in known and row.turn is not None]
-                rows.sort(key=lambda row: row.turn or 0)
-            instance.changed = {}
-        fresh = instance.line
-        first = fresh[0].row.turn if fresh else None
-        stored = [Queued(row, None) for row in rows if first is None or (row.turn or 0) < first]
-        if more and len(stored) == len(rows):
-            instance.line = stored  # a gap lies between: what came meanwhile is found in the store in its time
-            instance.more = True
+        """Put together what the store holds of a line, and what came or changed while it was asked."""
+        fresh, changed = instance.line, instance.changed
+        if not fresh and not changed:
+            instance.line = [Queued(row, None) for row in rows]
+            instance.more = instance.more or more
+            return
+        last = rows[-1].turn or 0 if rows else 0
+        known = {queued.row.run: queued for queued in (*(Queued(row, None) for row in rows), *fresh)}
+        for row in changed.values():
+            known.setdefault(row.run, Queued(row, None)).row = row
+        line = sorted((queued for queued in known.values() if queued.row.turn is not None), key=_turn)
+        if more and (not fresh or last < (fresh[0].row.turn or 0)):
+            instance.more = True  # a gap lies behind what was read: the others are found in the store in their time
+        elif instance.more:
+            last = fresh[-1].row.turn or 0  # and here, behind what came
         else:
-            instance.line = stored + fresh
+            last = 1 << 63
+        instance.line = [queued for queued in line if _turn(queued) <= last]
+        instance.changed = {}
 
     def scan(self) -> None:
         """Find work in the store: all lines, from the oldest turn."""
@@ -196,8 +199,10 @@ class Lines:
 
     def advance(self, instance: Instance) -> None:
         """Start or resume the head of a line if that is what it needs."""
-        if instance.holder is not None or instance.asking or instance.starting or instance.ready:
+        if instance.holder is not None or instance.asking or instance.starting:
             return
+        if instance.ready and not (instance.line and instance.line[0].row.run in self.isolated):
+            return  # until there is room
         self.cold.pop((instance.spec.name, instance.key), None)
         if not instance.line:
             if instance.more:
@@ -217,7 +222,7 @@ class Lines:
             self._start(instance)
 
     def has_room(self) -> bool:
-        return self.running < self.desk.limits.running and not self.isolated
+        return self.running < self.desk.limits.running and not self.isolated and not self.suspects
 
     def _wait_for_room(self, instance: Instance) -> None:
         if len(self.ready) < self.desk.limits.ready:
@@ -248,7 +253,7 @@ class Lines:
 
     def wake(self, run: int, after: int) -> None:
         """Look at a run in the store, once this commit is durable and there is room."""
-        self.waking.append((run, after))
+        self.waking[run] = after
 
     def look_at(self, run: int, after: int) -> None:
         """Look at a run in the store, whatever else waits for room."""
@@ -272,12 +277,12 @@ class Lines:
             instance.ready = False
             self.advance(instance)
         while self.waking and self.has_room() and len(self._to_resume) < page:
-            self.running += 1
-            self.resume_later(*self.waking.popleft())
+            run = next(iter(self.waking))
+            self.look_at(run, self.waking.pop(run))
         if self._scan is None and self._overflowed and not self.ready:
             self._overflowed = False
             self._scan = 0
-        if self._scan is not None and not self._scanning and len(self.ready) < page and not self.isolated:
+        if self._scan is not None and not self._scanning and len(self.ready) < page and not self.isolated and not self.suspects:
             self._scanning = True
             self.desk.say(ScanLines(self._scan, page, self.desk.latest()))
         if self._to_load:
@@ -301,3 +306,6 @@ class Lines:
         self.cold.pop(name, None)
         self.instances.pop(name, None)
 
+
+def _turn(queued: Queued) -> int:
+    return queued.row.turn or 0

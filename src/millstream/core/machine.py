@@ -183,8 +183,11 @@ class Machine:
         group = GROUPS[deaths - (DEATHS - 1)]
         chosen = [row for row in self._suspects[-group:] if row.resumes == deaths]
         del self._suspects[-len(chosen) :]
+        self.lines.suspects = bool(self._suspects)
         for row in chosen:
             self.lines.isolated.add(row.run)
+            if row.run in self.lifecycle.stash:
+                self.lifecycle.stash[row.run].resumes = deaths + 1
             self.desk.commit.put(RUNS, row._replace(resumes=deaths + 1))
             self.desk.touch(row.agent, row.key)
             self.lines.look_at(row.run, self.desk.commit.number)
@@ -201,9 +204,7 @@ class Machine:
                     del desk.touched[place]
             for command in commit.gated:
                 if type(command) is Perform:
-                    wanted = self.steps.released(command)
-                    if wanted is not None:
-                        desk.say(wanted)
+                    self.steps.released(command)
                 else:
                     desk.say(command)
 
@@ -240,7 +241,8 @@ class Machine:
                 self.desk.alarm(row.wake, "run", row.run)
         # Read on before the last of these is due; if more were found than read, they are due no earlier than the last one.
         again = fact.rows[-1].wake if fact.more and fact.rows else fact.until - HORIZON // 2
-        self.desk.alarm(max(again or 0, self.desk.now + 1_000), "wakes", None)
+        pause = 1_000_000 if self.lines.waking else 1_000  # those that were found wait for room: no hurry to find more
+        self.desk.alarm(max(again or 0, self.desk.now + pause), "wakes", None)
 
     # --- flow -----------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ class Mail:
         self.lifecycle = lifecycle
         self.steps: Steps  # set by the machine
         self.intake: Intake
-        self.asking: dict[Node, dict[str, Node]] = {}  # who waits -> {step: for whom}
+        self.asking: dict[Node, dict[tuple[int, str], Node]] = {}  # who waits -> {(run, step): for whom}
         self._recent: dict[str, None] = {}  # ids of signals that may not be durable yet
         self._promised: dict[tuple[int, str], int] = {}  # (run, step) -> mail that it is being woken for
 
@@ -130,7 +130,7 @@ class Mail:
             if stashed.mail is not None:
                 stashed.mail.append(mail)
         else:
-            self.lines.wake(number, self.desk.commit.number)
+            self.lines.wake(number, self.desk.latest())
 
     def waiting_loaded(self, fact: WaitingLoaded) -> None:
         """A signal to (agent, key) that no run here waits for: is it for one in the store?"""
@@ -214,7 +214,7 @@ class Mail:
             self.desk.commit.delete(MAIL, (mail.mail,))
             self.desk.touch(run.spec.name, run.key)
         if call.kind == "ask":
-            self._answered(run, call)
+            self._answered(run, call.step)
             self.steps.answered(run, call, mail.payload, None if mail.error is None else r.json_decode(mail.error))
             return
         step = run.steps[call.step]
@@ -229,13 +229,14 @@ class Mail:
         """The handler waits for it no more."""
         run.waits.pop(call.step, None)
         if call.kind == "ask":
-            self._answered(run, call)
+            self._answered(run, call.step)
 
     def forget(self, run: Run) -> None:
         """The run has ended, or begins anew when it is wanted again."""
         node = _node(run.spec.waiting, run.spec.name, run.key, run.asker)
-        if node is not None:
-            self.asking.pop(node, None)
+        for asker, step in list(self.asking.get(node, ())) if node is not None else ():
+            if asker == run.number:
+                self._answered(run, step)
         for step in run.waits:
             self._promised.pop((run.number, step), None)
         run.waits.clear()
@@ -253,7 +254,7 @@ class Mail:
     def _waits(self, node: Node | None, run: int, step: str, asked: Place) -> None:
         if node is not None:
             holds = self.desk.graph.agents[asked[0]].waiting == "hold"
-            self.asking.setdefault(node, {})[step] = asked if holds else (run, step)
+            self.asking.setdefault(node, {})[run, step] = asked if holds else (run, step)
 
     def ask(self, run: Run, step: Step, call: StepCall) -> None:
         node, there = _node(run.spec.waiting, run.spec.name, run.key, run.asker), (call.name, call.key or "")
@@ -272,11 +273,11 @@ class Mail:
         self._waits(node, run.number, call.step, (call.name, call.key or ""))
         run.unread = run.unread or again
 
-    def _answered(self, run: Run, call: StepCall) -> None:
+    def _answered(self, run: Run, step: str) -> None:
         node = _node(run.spec.waiting, run.spec.name, run.key, run.asker)
         asked = None if node is None else self.asking.get(node)
         if node is not None and asked is not None:
-            asked.pop(call.step, None)
+            asked.pop((run.number, step), None)
             if not asked:
                 del self.asking[node]
 
@@ -321,9 +322,7 @@ class Mail:
             if step in waiting.waits and not waiting.replaying and not waiting.in_hand:
                 self._consume(waiting, waiting.waits[step], mail, stored=False)
                 return
-            if waiting.steps.get(step) is not None and waiting.steps[step].phase == Step.ABANDONED:
-                return  # nobody waits for it any more
-        self._store(mail, waiting)
+        self._store(mail, waiting)  # also where nobody waits for it any more: a retry may ask for it
 
 
 def _node(waiting: str, agent: str, key: str, asker: str | None) -> Node | None:

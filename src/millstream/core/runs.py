@@ -76,12 +76,14 @@ class Step:
         "attempts",
         "tries",
         "sent",
+        "began",
         "ambiguous",
         "cancelled",
         "busy",
         "gate",
         "due",
         "granted",
+        "renewed",
     )
 
     CALLED, INTENT, PERFORMING, RESTING, DOUBT, DONE, ABANDONED = range(7)
@@ -95,11 +97,13 @@ class Step:
         self.attempts = 0
         self.tries = 0  # attempts in this life of the process: a crash uses none of ``Retry.attempts`` up
         self.sent = 0  # start of the first attempt, us
+        self.began = 0  # of the last one in this life, us
         self.ambiguous = False  # an attempt ended so, and nothing has told since
         self.cancelled = False  # the handler does not want it any more
         self.busy = False  # an attempt's or a probe's code runs in this process
         self.gate = 0  # the commit that must be durable before it may be sent
         self.due: tuple[int, str] | None = None  # when a rest ends, and what follows: perform, probe or settle
+        self.renewed = False  # another request than the one that failed in an earlier generation
         self.granted = False  # somebody said retry: one more attempt, whatever the class
 
     @property

@@ -6,7 +6,8 @@
                                                              doubt  ◄───────┘──► probe, after a rest
 
 * A recorded READ is matched by identity alone; any other step's arguments must agree with the record.
-* An attempt and a probe never run beside another of the same step in this process.
+* An attempt and a probe never run beside another of the same step in this process: not even one that a start of the handler
+  before this one has left behind.
 * A step in doubt holds its run until somebody, or ``in_doubt_after``, settles it; a late result is evidence and settles it too.
 """
 
@@ -42,6 +43,8 @@ class Steps:
         self.lifecycle = lifecycle
         self.mail: Mail  # set by the machine
         self.intake: Intake
+        self.running: set[tuple[int, str]] = set()  # (run, step) whose code runs in this process
+        self._behind: dict[tuple[int, str], Perform | Probe] = {}  # to be sent when the code that runs has ended
 
     # --- being called ---------------------------------------------------------------------------------------------
 
@@ -57,6 +60,15 @@ class Steps:
                 self.begin(run, step)
             return True
         recorded = step.recorded
+        if step.phase == Step.CALLED:  # it failed in an earlier generation
+            if recorded is not None and recorded.args != call.args:
+                step.recorded, step.renewed = None, True  # another request than the one that failed: with a key of its own
+            step.call = call
+            if run.replaying:
+                run.fresh.append(step)
+            else:
+                self.begin(run, step)
+            return True
         if recorded is not None and not self._agrees(run, step, call, recorded):
             return False
         step.call = call
@@ -158,40 +170,51 @@ class Steps:
         """Attempt it now (its intent, if it needs one, is durable)."""
         if step.phase != Step.RESTING:
             run.open += 1
-        step.due = None
-        self.desk.say(self._start_attempt(run, step))
-        step.phase = Step.PERFORMING
+        step.phase, step.due = Step.PERFORMING, None
+        self._send(self._start_attempt(run, step))
+
+    def _send(self, command: Perform | Probe) -> None:
+        place = (command.run, command.step)
+        if place in self.running:
+            self._behind[place] = command
+        else:
+            self.running.add(place)
+            self.desk.say(command)
 
     def _start_attempt(self, run: Run, step: Step) -> Perform:
         call = step.call
         assert call is not None
         step.attempts += 1
         step.tries += 1
+        step.began = self.desk.now
         if step.attempts == 1:
             step.sent = self.desk.now
         step.busy = True
         step.granted = False
         return Perform(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body)
 
-    def released(self, command: Perform) -> Perform | None:
-        """A gated attempt may be sent now: is it still wanted?"""
+    def released(self, command: Perform) -> None:
+        """A gated attempt may be sent now, if it is still wanted."""
         run = self.lifecycle.residents.get(command.run)
         step = None if run is None else run.steps.get(command.step)
         if run is None or step is None or step.phase != Step.INTENT or step.attempts != command.attempt:
-            return None
+            return
         if self.desk.stopping:
             self._attempted(run, step, Ended.NOT_SENT, Next.PERFORM, STOPPED)
-            return None
+            return
         step.phase = Step.PERFORMING
+        step.began = self.desk.now
         if step.attempts == 1:
             step.sent = self.desk.now
-        return command
+        self._send(command)
 
     def _key(self, run: Run, step: Step) -> str:
         assert step.call is not None
         if step.recorded is not None and step.recorded.key is not None:
             return step.recorded.key
-        return step.call.key if step.call.key is not None else self.desk.keys.key(run.id, step.id)
+        if step.call.key is not None:
+            return step.call.key
+        return self.desk.keys.key(run.id, f"{step.id}@{run.generation}" if step.renewed else step.id)
 
     def cancelled(self, run: Run, id: str) -> None:
         """The handler does not wait for a step any more (or, for an effect, waits only for its outcome)."""
@@ -211,7 +234,7 @@ class Steps:
                 step.phase = Step.ABANDONED
         elif step.call.policy.effect is Effect.READ:
             self._abandon(run, step)
-        elif step.phase == Step.INTENT:
+        elif step.phase == Step.INTENT and not step.ambiguous:
             step.busy = False
             self.withdraw(run, step, opened=True)
         elif step.phase == Step.RESTING and not step.ambiguous:
@@ -239,18 +262,46 @@ class Steps:
     def ended(self, fact: AttemptEnded) -> None:
         run = self.lifecycle.residents.get(fact.run)
         step = None if run is None else run.steps.get(fact.step)
-        if run is None or step is None or step.call is None or fact.attempt != step.attempts:
+        behind = None
+        if fact.ended is not Ended.OVERDUE:
+            place = (fact.run, fact.step)
+            self.running.discard(place)
+            behind = self._behind.pop(place, None)
+        if run is None or step is None or step.call is None:
+            return
+        if behind is not None:
+            if step.phase == Step.PERFORMING:
+                self._after_another(run, step, behind, fact)
+            return
+        if fact.attempt != step.attempts:
             return
         if fact.ended is not Ended.OVERDUE:
             step.busy = False
-        if step.phase == Step.DOUBT and step.granted and not step.busy and fact.ended is not Ended.SUCCEEDED:
-            self._perform_again_after_doubt(run, step)
+        if step.phase == Step.RESTING and step.granted and not step.busy:
+            if fact.ended is Ended.SUCCEEDED:
+                self._decide(run, step, fact.ended, fact.result, fact.error)  # it is evidence
+            else:
+                self.intend(run, step)
             return
-        if step.phase not in (Step.PERFORMING, Step.DOUBT):
-            return  # abandoned, or settled meanwhile
+        if step.phase not in (Step.PERFORMING, Step.DOUBT):  # abandoned, or settled meanwhile
+            if run.doubts and not run.replaying:
+                self.lifecycle.rest(run)  # perhaps it was this that kept it from being parked
+            self.lifecycle.put_away_the_longest_idle()
+            return
         self._decide(run, step, fact.ended, fact.result, fact.error, fact.retryable)
         if step.phase == Step.DOUBT:
             self.lifecycle.rest(run)
+
+    def _after_another(self, run: Run, step: Step, command: Perform | Probe, fact: AttemptEnded) -> None:
+        """The code that was in the way of this attempt has ended."""
+        step.busy = False
+        if fact.ended is Ended.SUCCEEDED and step.policy.effect is not Effect.READ:
+            self._decide(run, step, fact.ended, fact.result, fact.error)  # it is evidence
+        elif step.cancelled and not step.ambiguous:
+            self._decide(run, step, Ended.NOT_SENT, None, WITHDRAWN)
+        else:
+            step.busy = True
+            self._send(command)
 
     def _decide(
         self, run: Run, step: Step, ended: Ended, result: str | None, error: dict[str, Any] | None, retryable: bool = False
@@ -278,7 +329,7 @@ class Steps:
             if ended is Ended.NOT_DONE:
                 error = {"type": "NotDone", "message": "its probe says that it did not happen, and its attempts are used up", "data": None}
             self._outcome(run, step, result, error, note=None)
-        elif step.cancelled and ended in (Ended.NOT_SENT, Ended.NOT_DONE):
+        elif step.cancelled and not step.ambiguous and ended in (Ended.NOT_SENT, Ended.NOT_DONE):
             self.withdraw(run, step, opened=True)
         else:
             self._rest(run, step, following, ended, error)
@@ -289,9 +340,11 @@ class Steps:
         policy = step.policy
         if following is Next.PROBE:
             settle = policy.timeout if policy.settle is None else policy.settle
-            # The deadline of a lost attempt: only of the first one is it known when it was sent.
-            lost = step.sent + policy.timeout if step.attempts == 1 else self.desk.now + policy.timeout
-            due = (lost if ended is Ended.LOST else self.desk.now) + settle
+            if ended is Ended.LOST:  # when it was sent is known of the first attempt alone
+                deadline = (step.sent if step.attempts == 1 else self.desk.now) + policy.timeout
+            else:
+                deadline = max(step.began + policy.timeout, self.desk.now)
+            due = deadline + settle
         else:
             # What an earlier life began is no sign of trouble at the far side: no back-off before the first try of this one.
             rest = policy.retry.delay(step.tries, self._chance(run, step)) if step.tries else 0
@@ -335,7 +388,7 @@ class Steps:
             call = step.call
             assert call is not None
             step.phase, step.busy = Step.PERFORMING, True
-            self.desk.say(Probe(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body))
+            self._send(Probe(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body))
 
     def overdue(self, run: Run, step: Step) -> Settled:
         """Nobody has settled it within ``in_doubt_after``."""
@@ -471,6 +524,11 @@ class Steps:
                 self._settled(run, step)  # it is performed when the handler asks for it
             elif not step.busy:
                 self._perform_again_after_doubt(run, step)
+            else:
+                self._settled(run, step)
+                step.phase, step.ambiguous = Step.RESTING, True  # until the code of the overdue attempt has ended
+                run.open += 1
+                self.lifecycle.stir(run)
             return None
         self._settled(run, step)
         error = None if fact.how == "result" else {"type": "Denied", "message": fact.value or "", "data": None}
@@ -501,7 +559,7 @@ class Steps:
                 return  # a READ that was attempted and has no outcome begins anew; a note tells nothing
             step = run.steps[record.step] = Step(record.step)
         if kind == r.INTENDED:
-            if step.recorded is None:
+            if step.recorded is None or record.args is not None:
                 step.recorded, step.sent = record, record.at
             step.phase, step.attempts, step.granted = Step.INTENT, record.attempt, False
             step.outcome = None
@@ -526,8 +584,10 @@ class Steps:
                 return
             if record.error is None or (record.note is not None and '"settled"' in record.note):
                 step.outcome = record
+            elif step.recorded.kind == r.INTENDED and record.effect is not None:
+                step.phase, step.ambiguous, step.granted = Step.CALLED, False, False  # what a retry tries again: the same request
             else:
-                del run.steps[record.step]  # a definite failure is what a retry tries again
+                del run.steps[record.step]
 
     def recover(self, run: Run, step: Step) -> None:
         """The replay has ended: what was started in an earlier life and has no outcome is settled by its class."""
@@ -555,7 +615,7 @@ class Steps:
     def forgotten(self, run: Run) -> str | None:
         """A recorded effect (of this generation or an earlier one) that the handler never asked for."""
         for step in run.steps.values():
-            if step.call is None and step.recorded is not None and step.recorded.kind == r.INTENDED:
+            if step.call is None and step.phase != Step.CALLED and step.recorded is not None and step.recorded.kind == r.INTENDED:
                 return f"{run.id}/{step.id}"
         return None
 

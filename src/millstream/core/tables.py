@@ -68,7 +68,7 @@ class RunRow(NamedTuple):
     started: int | None  # when the current generation's handler began, engine time, us
     finished: int | None
     wake: int | None  # the earliest timer of a waiting run, us
-    awaits: str | None  # JSON: [[step, signal name, about], ...] of a waiting run
+    awaits: str | None  # JSON: [[step, kind, name, about or asked key], ...] of a waiting run
     asker: str | None  # JSON: [run, step, agent, key] of the ask that this run answers
     fingerprint: str  # of the agent's code when the run last started
     resumes: int  # starts after an unclean death without progress since

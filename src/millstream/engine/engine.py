@@ -264,6 +264,7 @@ class Engine:
         broken = self._ended.done() and self._ended.exception() is not None
         if not broken:
             self.feed(Stopping(self.clock.now()))
+            self.performer.stop()
             await self.performer.drain(grace)
             await self._flush()
             broken = self._ended.done() and self._ended.exception() is not None
@@ -356,7 +357,7 @@ class Engine:
         self._kicking = False
         if self.committer.busy:
             return
-        if now or self.machine.urgent:
+        if now or self.machine.urgent or self.loader.pending:
             self._commit()
         elif self._linger is None and self.machine.desk.commit:
             self._linger = self.loop.call_later(LINGER_S if self._timers else 0.0, self._commit)

@@ -15,9 +15,9 @@ The pure core decides *what* follows an end (``core.effects``); here is only *ho
 * reports are made on the loop's thread, and never from inside ``perform``, ``probe``, ``cancel`` or ``stop``;
 * subprocesses that a tool starts are its own business: if they outlive the attempt, its class is not kept.
 
-This is the hot path of every step [M: 8 us an attempt on asyncio]: an attempt is one task and nothing else. No ``wait_for``, no
-done-callback (the task reports as its last act), and no timer of its own: attempts with the same time-out fall due in
-the order in which they began, so one timer for each time-out in use will do.
+This is the hot path of every step [M: 1.2 us above a bare task, 3-5 us in all]: an attempt is one task and nothing else. No
+``wait_for``, no done-callback (the task reports as its last act), and no timer of its own: attempts with the same time-out fall
+due in the order in which they began, so one timer for each time-out in use will do.
 """
 
 from __future__ import annotations
@@ -393,7 +393,7 @@ class _Deadlines:
     """Tells of coroutines whose time-out has passed.
 
     Those with the same time-out fall due in the order in which they began: one line, and one timer, for each time-out in use.
-    [M: 0.5 us an attempt; a timer each costs 1.5 us, and leaves its cancelled handle in the loop's heap until the time-out.]
+    [M: 0.2 us an attempt; a timer each costs 1.3 us on asyncio, 0.6 us on uvloop, and its cancelled handle stays in the heap.]
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, due: Callable[[_Work], None]) -> None:

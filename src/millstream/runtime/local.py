@@ -179,13 +179,9 @@ def stored_graph(store: SqliteStore) -> Graph:
     """What a folder tells of its app without the app's code: its name, its partitions, and the agents that have run."""
     meta = store.meta()
     plain = Codec("json", dump, json_decode)
-    agents = {
-        name: AgentSpec(name, (), f"{name}.output", _no_handler, plain, plain, dict, "") for name in store.agents()
-    }
+    agents = {name: AgentSpec(name, (), f"{name}.output", _no_handler, plain, plain, dict, "") for name in store.agents()}
     return Graph(json_decode(meta["app"]), json_decode(meta["partitions"]), {}, {}, agents, {}, {}, "")
 
 
 def _no_handler(handle: Any) -> Any:
     raise AssertionError("a visitor starts no handler")
-
-

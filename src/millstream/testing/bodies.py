@@ -186,10 +186,10 @@ class Bodies(Performer):
         await self._virtual.create_future()
 
     def _in_thread(self, work: Any) -> None:
-        opened = self._open[work.run, work.step]
         token = self._gate.enter(f"tool {work.spec.name}")
         if token is None:
             return
+        opened = self._open[work.run, work.step]
         try:
             opened.ended = work, self._outcome(work, opened)
         finally:
@@ -247,6 +247,7 @@ class Bodies(Performer):
         for opened in self._open.values():
             if opened.begun and opened.attempt.ended is None:
                 opened.attempt.ended = "crashed"
+        del self._ledger, self._tell  # what is suspended for ever holds this, and need not hold the world
 
     # --- what time may not pass over ----------------------------------------------------------------------------------------
 
@@ -354,15 +355,13 @@ def replacement(spec: ToolSpec, given: Callable[..., Any] | Tool[..., Any]) -> C
             f"tools={{{spec.name}: {given!r}}}: it is {other.policy.effect.name}, and {spec.name} is {spec.policy.effect.name}: "
             "another thing would be promised after a crash; declare it with the same effect"
         )
-    offered = Signature(other.fn, "the replacement", "tools=")
-    for args, kwargs in Signature(spec.fn, spec.name, "tools=").forms():
+    wanted, offered = Signature(spec.fn, spec.name, "tools="), Signature(other.fn, "the replacement", "tools=")
+    for args, kwargs in wanted.forms():
         try:
             offered.given.bind(*args, **kwargs)
         except TypeError as problem:
-            wanted = Signature(spec.fn, spec.name, "tools=").given
-            raise UsageError(
-                f"tools={{{spec.name}: ...}}: the replacement is called as {spec.name}{wanted} is: {problem}"
-            ) from None
+            called = f"{spec.name}({', '.join(wanted.given.parameters)})"
+            raise UsageError(f"tools={{{spec.name}: ...}}: the replacement is called as {called} is: {problem}") from None
 
     def replace(spec: ToolSpec) -> ToolSpec:
         return msgspec.structs.replace(

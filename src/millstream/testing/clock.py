@@ -91,10 +91,6 @@ class ThreadGate:
             del self._running[token]
             self._changed.notify_all()
 
-    @property
-    def running(self) -> int:
-        return len(self._running)
-
     def kill(self, timeout: float) -> None:
         """Let nothing begin any more, and wait for what runs: a thread cannot be stopped.
 
@@ -122,12 +118,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         at_rest: called when nothing is ready: (seconds to the loop's next timer or None, seconds really waited since something was
             last ready). It moves the clock or stops the loop and returns 0.0; or returns how many real seconds to wait for
             something from outside, after which it is asked again. What it raises leaves ``run_forever``.
-        gate: counts what ``run_in_executor`` and ``asyncio.to_thread`` start.
+        gate: what ``run_in_executor`` and ``asyncio.to_thread`` start has to pass it.
+
+    Attributes:
+        executing: how many of these have not returned.
     """
 
     def __init__(self, clock: VirtualClock, at_rest: Callable[[float | None, float], float], gate: ThreadGate) -> None:
         self._clock = clock
         self._gate = gate
+        self.executing = 0
         self._selector_at_rest = _Selector(at_rest)
         self._sleeping: weakref.WeakSet[asyncio.Future[Any]] = weakref.WeakSet()
         super().__init__(self._selector_at_rest)
@@ -160,7 +160,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return len(self._selector_at_rest.get_map()) - 1  # the loop's own pipe
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
-        return super().run_in_executor(executor, self._through_gate, func, args)
+        future = super().run_in_executor(executor, self._through_gate, func, args)
+        self.executing += 1
+        future.add_done_callback(self._executed)
+        return future
+
+    def _executed(self, future: asyncio.Future[Any]) -> None:
+        self.executing -= 1
 
     def _through_gate(self, func: Callable[..., T], args: tuple[Any, ...]) -> T:
         token = self._gate.enter(getattr(func, "__qualname__", repr(func)))

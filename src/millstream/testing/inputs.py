@@ -167,4 +167,4 @@ def json_of(item: Any) -> bytes:
 def _plain(value: Any) -> Any:
     if hasattr(value, "model_dump"):  # pydantic
         return value.model_dump(mode="json", by_alias=True)
-    raise NotImplementedError(f"{type(value).__qualname__} has no JSON form")
+    raise TypeError(f"{type(value).__qualname__} has no JSON form")

@@ -20,8 +20,8 @@ import asyncio
 import collections
 import copy
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar, overload
@@ -185,7 +185,7 @@ class AppRun:
     def _start(self) -> None:
         while True:
             self._process = Process(
-                Setting(self._graph, self._store, self._clock, self._ledger, self._limits, self._note, self._lifespan)
+                Setting(self._graph, self._store, self._clock, self._ledger, self._limits, self._note, self._lifespan())
             )
             try:
                 self._process.start()
@@ -220,15 +220,10 @@ class AppRun:
     def _note(self, level: str, text: str) -> None:
         self.log.append((level, text))
 
-    @asynccontextmanager
-    async def _lifespan(self) -> AsyncIterator[Any]:
+    def _lifespan(self) -> Callable[[], AbstractAsyncContextManager[Any]]:
         if self._given is not LIFESPAN:
-            yield self._given
-        elif self._graph.lifespan is None:
-            yield None
-        else:
-            async with self._graph.lifespan() as resources:
-                yield resources
+            return functools.partial(nullcontext, self._given)
+        return nullcontext if self._graph.lifespan is None else self._graph.lifespan
 
     # --- doing --------------------------------------------------------------------------------------------------------------
 
@@ -360,11 +355,11 @@ class AppRun:
         return Operations(self._alive.engine)
 
     def _ask(self, work: Any) -> Any:
-        answer = self._alive.until(work)
-        if self._alive.dead is not None:
-            self._recover()
-            raise ConnectionResetError("the process died before it answered; what it had committed is kept")
-        return answer
+        try:
+            return self._alive.until(work)
+        finally:
+            if self._alive.dead is not None:
+                self._recover()
 
     # --- looking ------------------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from millstream.engine.engine import FORGET_S, Engine, Parts
 from millstream.engine.ports import Store
 from millstream.engine.sinks import SinkWriter
 from millstream.errors import UsageError
+from millstream.stores.memory import MemoryStore
 from millstream.testing.bodies import Bodies, Ledger
 from millstream.testing.clock import ThreadGate, VirtualClock, VirtualLoop
 from millstream.testing.crashes import Moment, Point, bury
@@ -41,7 +42,7 @@ T = TypeVar("T")
 GRACE_S = 0.1  # really waited for code that waits for nobody knows what, before time passes over it
 PATIENCE_S = 30.0  # really waited for what should come, and nothing says when
 THREADS_END_S = 10.0  # really waited for the threads of a process that dies
-JUMPS = 100_000  # of time, in one settle
+JUMPS = 25_000  # of time, in one settle
 
 FOREVER = 1 << 62
 
@@ -124,7 +125,7 @@ class Setting(msgspec.Struct, frozen=True):
     """What every life of the process finds: all of it outlives them."""
 
     graph: Graph
-    store: Any  # engine.ports.Store
+    store: MemoryStore
     clock: VirtualClock
     ledger: Ledger
     limits: Limits | None
@@ -152,6 +153,8 @@ class Process:
         self._resources: AbstractAsyncContextManager[Any] | None = None
         self._main: asyncio.Task[None] | None = None  # there while the engine lives
         self._goal: Callable[[float | None, float], float] = self._wait_for_coroutine
+        self._task: asyncio.Task[Any] | None = None
+        self._reached = False
         self._until = 0  # engine time, us
         self._jumps = 0
         self._forgot_at = setting.clock.now()
@@ -160,7 +163,14 @@ class Process:
 
     def start(self) -> None:
         """Make the resources, recover, read the sources. It may die of that."""
-        self.until(self._start())
+        self._until_done_or_dead(self._start())
+
+    def _until_done_or_dead(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            self.until(work)
+        except ConnectionResetError:
+            if self.dead is None:
+                raise
 
     async def _start(self) -> None:
         setting = self.setting
@@ -201,7 +211,7 @@ class Process:
             UsageError: a thread does not end.
         """
         try:
-            self.until(self._stop(grace))
+            self._until_done_or_dead(self._stop(grace))
         finally:
             if self.dead is None:
                 self._close(last)
@@ -251,7 +261,7 @@ class Process:
         Raises:
             UsageError: a thread does not end.
         """
-        self.loop.set_exception_handler(None)
+        self.loop.set_exception_handler(lambda loop, context: None)
         self._bury(asyncio.all_tasks(self.loop))
         try:
             self._gate.kill(THREADS_END_S)
@@ -259,12 +269,16 @@ class Process:
             self.loop.close()
         if hasattr(self, "bodies"):
             self.bodies.die()
+            for holder in (*self.engine.pumps.values(), self.engine):
+                vars(holder).clear()  # a grave holds what is suspended, and not a store and a machine besides
+        del self.setting
 
     def _bury(self, tasks: set[asyncio.Task[Any]]) -> None:
         for task in tasks:
             vars_of: Any = task
             vars_of._log_destroy_pending = False
-        bury(self, self.loop, list(tasks))
+        handlers = vars(self.engine).get("runs") if hasattr(self, "engine") else None
+        bury(list(tasks), handlers, self._resources)
 
     def _problem(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -313,27 +327,31 @@ class Process:
         self._until = to
         self._run(self._wait_for_time)
 
-    def until(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """Go on until a coroutine has returned; None if the process died first.
+    def until(self, work: Coroutine[Any, Any, T]) -> T:
+        """Go on until a coroutine has returned.
 
         Raises:
-            What it raises; or what the engine cannot go on with.
+            ConnectionResetError: the process died first.
+            What the coroutine raises; or what the engine cannot go on with.
         """
-        task = self.loop.create_task(work)
-        task.add_done_callback(lambda task: self.loop.stop())
+        task = self.loop.create_task(self._and_no_further(work))
         self._run(self._wait_for_coroutine, task)
-        if self.dead is not None:
-            return None
+        if not task.done():
+            raise ConnectionResetError("the process died before it answered; what it had committed is kept")
         return task.result()
 
+    async def _and_no_further(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await work
+        finally:
+            self.loop.stop()
+
     def _run(self, goal: Callable[[float | None, float], float], task: asyncio.Task[Any] | None = None) -> None:
-        self._goal = goal
-        while self.dead is None:
+        self._goal, self._task, self._reached = goal, task, False
+        while self.dead is None and not (self._reached if task is None else task.done()):
             self.loop.run_forever()
             if self._main is not None and self._main.done():
                 self._main.result()
-            if task is None or task.done():
-                return
 
     def _at_rest(self, timer: float | None, waited: float) -> float:
         """Nothing on the loop is ready. See ``VirtualLoop``."""
@@ -354,8 +372,7 @@ class Process:
         if self._is_idle():
             if self.bodies.overdue and waited < GRACE_S:
                 return GRACE_S - waited
-            self.loop.stop()
-            return 0.0
+            return self._reach()
         at = self._next(timer)
         if at > self._until or self._jumps > JUMPS:
             if at == FOREVER:
@@ -371,10 +388,9 @@ class Process:
 
     def _wait_for_time(self, timer: float | None, waited: float) -> float:
         if self.clock.now() >= self._until:
-            if (self.bodies.threaded or self.bodies.puzzling or self._gate.running) and waited < GRACE_S:
+            if (self.bodies.threaded or self.bodies.puzzling) and waited < GRACE_S:
                 return GRACE_S - waited
-            self.loop.stop()
-            return 0.0
+            return self._reach()
         return self._pass_to(min(self._next(timer), self._until), waited)
 
     def _wait_for_coroutine(self, timer: float | None, waited: float) -> float:
@@ -385,6 +401,11 @@ class Process:
             raise AssertionError(f"what the test waits for has not come within {PATIENCE_S:g} s: {self._what_goes_on()}")
         return self._pass_to(at, waited)
 
+    def _reach(self) -> float:
+        self._reached = True
+        self.loop.stop()
+        return 0.0
+
     def _pass_to(self, at: int, waited: float) -> float:
         """Let it be ``at``; first wait, really, for what could still come before that."""
         need = self._real_wait(at)
@@ -393,13 +414,16 @@ class Process:
         self.clock.move_to(at)
         if self._main is not None and at - self._forgot_at >= FORGET_S * 1e6:
             self._forgot_at = at
+            self.engine.feed(Due(at))
             self.engine.forget()
         return 0.0
 
     def _real_wait(self, at: int) -> float:
-        starting = not hasattr(self, "bodies")
-        puzzling = starting or self.bodies.puzzling > 0
-        if self._gate.running or (puzzling and self.loop.watches) or (not starting and self.bodies.threaded):
+        if hasattr(self, "bodies"):
+            puzzling, threaded = self.bodies.puzzling > 0, self.bodies.threaded > 0
+        else:  # the resources are being made
+            puzzling, threaded = self._task is not None and not self.loop.only_sleeps(self._task), False
+        if threaded or (puzzling and (self.loop.watches or self.loop.executing)):
             return (at - self.clock.now()) / 1e6
         return GRACE_S if puzzling else 0.0
 
@@ -410,13 +434,22 @@ class Process:
         return min(self._alarm(), FOREVER if timer is None else self.loop.clock_time(timer))
 
     def _alarm(self) -> int:
-        """When the engine's next timer or rest is due: as far as it knows, or as the store says."""
+        """When the engine's next timer or rest is due: as far as it knows, or as the store says.
+
+        Its own alarms to read on in the store, every half minute, are passed over, unless the store holds more than it has read.
+        """
         if self._main is None:
             return FOREVER
-        known = min((due for due, _, what, _ in self.engine.machine.desk.alarms if what == "run"), default=FOREVER)
-        horizon = self.engine.machine.desk.horizon
-        stored = (run.wake for run in self.setting.store.wakes(known, 1_000_000) if run.wake is not None and run.wake > horizon)
-        return min(known, next(stored, FOREVER))
+        desk = self.engine.machine.desk
+        timers = [(due, which) for due, _, what, which in desk.alarms if what == "run"]
+        at = min((due for due, _ in timers), default=FOREVER)
+        known = {which for _, which in timers}
+        for run in self.setting.store.wakes(at, 1_000_000):
+            if run.wake is not None and run.wake > desk.horizon:
+                return min(at, run.wake)
+            if run.run not in known:
+                return min([at, *(due for due, _, what, _ in desk.alarms if what != "run")])
+        return at
 
     def _is_idle(self) -> bool:
         engine = self.engine
@@ -425,7 +458,6 @@ class Process:
             and not engine.loader.pending
             and not engine.committer.busy
             and not self.bodies.awaited
-            and not self._gate.running
             and all(writer.idle for writer in engine.writers.values())
             and not self.setting.store.sleeping()
         )

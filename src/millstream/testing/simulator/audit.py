@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.core import runs as r
 from millstream.core.commands import Answer, Deliver, Output, Perform, Start
-from millstream.core.effects import Effect
+from millstream.core.effects import Effect, Ended
 from millstream.core.facts import Advanced, Durable, Returned
 from millstream.core.identity import run_id
 from millstream.core.tables import EVENTS, RECORDS, RUNS, STATES, Commit, RecordRow, RunRow
@@ -58,6 +58,8 @@ class Audit:
         self._editions: dict[tuple[int, int], set[int]] = {}
         self._returned: dict[tuple[int, int], tuple[int, int]] = {}  # (run, generation) -> emitted to streams, sent
         self._states: dict[tuple[str, str], tuple[int, int, list[str]]] = {}  # version, run, who touched it
+        self._last: dict[str, tuple[int, int]] = {}  # step -> its last attempt: when it was sent, in which life
+        self._began: dict[tuple[str, str], int] = {}  # (agent, key) -> the last run that began in this life
         self._received: dict[str, tuple[int, str | None]] = {}  # signal id -> who received it
 
     def read(self) -> str:
@@ -71,6 +73,7 @@ class Audit:
         self._handlers.clear()
         self._places.clear()
         self._ended.clear()
+        self._began.clear()
 
     def died(self, life: Life) -> None:
         for number, handler in self._handlers.items():
@@ -87,6 +90,12 @@ class Audit:
         expected = len(lifecycle.residents) - len(lifecycle.idle) + loading
         if lines.running != expected:
             raise Violation("counts", f"the core counts {lines.running} active runs; there are {expected}")
+        limits = life.machine.desk.limits
+        busy = sum(1 for number in lifecycle.idle if lifecycle.residents[number].busy())
+        if len(lifecycle.idle) > limits.idle + busy or len(lines.cold) > limits.instances or len(lines.ready) > limits.ready:
+            raise Violation("counts", f"{len(lifecycle.idle)} idle handlers, {len(lines.cold)} idle keys, {len(lines.ready)} ready: too many")
+        if any(len(instance.line) > 2 * limits.line + 1 for instance in lines.instances.values()):
+            raise Violation("counts", "a line in memory is longer than it may be")
         if set(lifecycle.residents) != set(self._handlers):
             raise Violation("counts", f"resident are {sorted(lifecycle.residents)}; handlers live of {sorted(self._handlers)}")
 
@@ -99,6 +108,10 @@ class Audit:
             raise Violation("one-run-per-key", f"run {command.id} of {place} starts while the handler of run {other} lives")
         if command.run in self._handlers:
             raise Violation("one-run-per-key", f"run {command.id} starts twice")
+        if command.generation == 0 and command.at == life.machine.desk.now:
+            if command.run < self._began.get(place, 0):
+                raise Violation("arrival-order", f"run {command.id} of {place} begins after {self._began[place]}, which came later")
+            self._began[place] = command.run
         begun = f"{command.run} {command.generation} {life.edition} {command.state} {command.event.payload} {command.at}"
         handler = _Handler(place, command.generation, blake2b(begun.encode(), digest_size=16).digest(), life.edition)
         self._handlers[command.run] = handler
@@ -176,8 +189,9 @@ class Audit:
                 raise Violation("intent-before-effect", f"{request.place} is sent, and no intent of it is durable")
             if request.effect is Effect.AT_MOST_ONCE and command.attempt not in [row.attempt for row in intents]:
                 raise Violation("intent-before-effect", f"attempt {command.attempt} at {request.place} has no durable intent of its own")
-            if intents[0].args != request.arguments:
-                raise Violation("same-request", f"{request.place} is sent with {request.arguments}; intended was {intents[0].args}")
+            intended = [row.args for row in intents if row.args is not None][-1]
+            if intended != request.arguments:
+                raise Violation("same-request", f"{request.place} is sent with {request.arguments}; intended was {intended}")
         run = life.machine.lifecycle.residents.get(command.run)
         if run is None:
             return  # it asked for a READ, cancelled it and ended, all in one go
@@ -186,6 +200,20 @@ class Audit:
                 decided = row.error is None or settled(row)
                 if row.generation == run.generation or decided:
                     raise Violation("decided-once", f"{request.place} is performed, and recorded is {row}")
+
+    def ended(self, request: Request, ended: Ended) -> None:
+        """An attempt or a probe ended, or is overdue."""
+        if ended is not Ended.OVERDUE:
+            self._last[request.place] = (request.sent, request.life)
+
+    def probed(self, life: Life, request: Request) -> None:
+        """The deadline of the last attempt of this life is known; nothing may be asked before it has settled."""
+        self.counts["probe"] += 1
+        sent, number = self._last.get(request.place, (0, 0))
+        policy = request.tool.policy
+        settle = policy.timeout if policy.settle is None else policy.settle
+        if number == life.number and request.sent < sent + policy.timeout + settle:
+            raise Violation("effect-class", f"{request.place} is probed at {request.sent}; its attempt was sent at {sent}")
 
     def acted(self, store: MemoryStore, request: Request) -> None:
         step = self.far_side.steps[request.place]

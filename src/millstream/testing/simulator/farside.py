@@ -70,10 +70,10 @@ class FarSide:
         step = self.steps.get(request.place)
         if step is None:
             step = self.steps[request.place] = Step(request.key, request.arguments, request.sent)
-        elif step.key != request.key:
-            raise Violation("same-request", f"{request.place} had key {step.key} and is attempted under {request.key}")
-        elif step.arguments != request.arguments and request.effect is not Effect.READ:
-            raise Violation("same-request", f"{request.place} had arguments {step.arguments}, and now has {request.arguments}")
+        elif request.effect is not Effect.READ and (step.key != request.key) != (step.arguments != request.arguments):
+            raise Violation("same-request", f"{request.place} was {step.key} {step.arguments}, and is {request.key} {request.arguments}")
+        elif step.key != request.key:  # it failed, and a retry of its run asks for something else
+            step.key, step.arguments, step.first_sent = request.key, request.arguments, request.sent
         step.requests += 1
 
     def act(self, request: Request, at: int) -> str:

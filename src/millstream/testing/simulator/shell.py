@@ -34,7 +34,7 @@ from millstream.core.commands import (
 )
 from millstream.core.desk import Limits
 from millstream.core.effects import Effect, Ended
-from millstream.core.facts import Arrived, AttemptEnded, Due, Durable, Fact, Rejected, SinkWritten, Stopping
+from millstream.core.facts import Arrived, AttemptEnded, Due, Durable, Fact, LettersRetried, SinkWritten, Stopping
 from millstream.core.graph import Graph
 from millstream.core.machine import Machine
 from millstream.core.runs import dump, json_decode
@@ -226,6 +226,7 @@ class Life:
         call = command.body
         place = f"{command.id}/{command.step}"
         request = Request(command.run, place, command.attempt, command.key, call.spec, "", self.clock.at, self.number)
+        self.audit.probed(self, request)
         self._admit(Attempt(request, command.step, True))
 
     def _admit(self, attempt: Attempt) -> None:
@@ -261,8 +262,23 @@ class Life:
         batch, rejected = events(spec, list(lines), places, self.clock.at)
         known = self.store.seen(source, batch.ids) if spec.id is not None and batch.ids else set()
         self.positions[source] = position
-        unreadable: list[Rejected] = rejected
-        self.feed(Arrived(self.clock.at, source, batch, unreadable, dump(position), known, ended))
+        self.feed(Arrived(self.clock.at, source, batch, rejected, dump(position), known, ended))
+
+    def retry_letters(self) -> int:
+        """What ``runtime.operations`` does: read dead letters again. Gives how many were tried."""
+        tried = 0
+        for source, spec in self.graph.sources.items():
+            mine = [row for row in self.store.letters(0, MANY) if row.source == source and row.stream == source]
+            if mine:
+                places = [json_decode(row.position or "null") for row in mine]
+                batch, rejected = events(spec, [(row.data or "").encode() for row in mine], places, self.clock.at)
+                bad = {dump(item.position) for item in rejected}
+                good = [row.letter for row in mine if row.position not in bad]
+                known = self.store.seen(source, batch.ids) if spec.id is not None and batch.ids else set()
+                if good:
+                    self.feed(LettersRetried(self.clock.at, source, batch, good, known))
+                tried += len(good)
+        return tried
 
     # --- commits --------------------------------------------------------------------------------------------------
 
@@ -309,6 +325,7 @@ class Life:
         else:
             del self.attempts[place]
         raised = None if error is None else {"type": error, "message": f"{attempt.request.tool.name} ended so", "data": None}
+        self.audit.ended(attempt.request, ended)
         self.feed(AttemptEnded(self.clock.at, *place, attempt.request.attempt, ended, result, raised, retryable))
 
     def succeed(self, attempt: Attempt) -> None:

@@ -12,6 +12,7 @@ INVARIANTS = {
     "replay-equals-live": "after the same observations a handler asks for the same and holds the same state, in every life",
     "recorded-order": "what a run was handed is what is recorded, in that order",
     "one-run-per-key": "no two handlers of one (agent, key) live at a time",
+    "arrival-order": "the events of a key begin to be handled in the order in which they came",
     "no-lost-update": "each change of a key's state extends the one before",
     "emitted-once": "what a run emits leaves once, when it is durable that the run is done, and a sink holds it in order",
     "signalled-once": "a signal that was answered for waits or was received once, and a signal's id is accepted once",

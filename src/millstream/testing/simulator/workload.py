@@ -224,6 +224,11 @@ async def handle(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> dict[st
     return {"id": event["id"], "run": ctx.run_id, "seen": seen, "chance": ctx.random(), "at": ctx.now().timestamp()}
 
 
+def key_of(edition: int, event: dict[str, Any]) -> Any:
+    """The key of an event; that of some is found by the second edition only: until then they are dead letters."""
+    return event["late_key"] if edition and "late_key" in event else event["key"]
+
+
 # --- the app --------------------------------------------------------------------------------------------------------
 
 
@@ -287,10 +292,13 @@ def _twice(summary: dict[str, Any]) -> list[dict[str, Any]]:
 def graph(edition: int) -> Graph:
     """The compiled app; an agent's fingerprint tells the edition of its code."""
     compiled = app().graph()
+    sources = {
+        name: msgspec.structs.replace(spec, key=functools.partial(key_of, edition)) for name, spec in compiled.sources.items()
+    }
     agents = {
         name: msgspec.structs.replace(spec, fingerprint=f"edition-{edition}") for name, spec in compiled.agents.items()
     }
-    return msgspec.structs.replace(compiled, agents=agents)
+    return msgspec.structs.replace(compiled, agents=agents, sources=sources)
 
 
 # --- programs -------------------------------------------------------------------------------------------------------

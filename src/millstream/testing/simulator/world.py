@@ -54,6 +54,9 @@ def plan(chance: random.Random) -> Plan:
         line=chance.choice((2, 3, 16)),
         instances=chance.choice((0, 1, 2, 100)) if small else 1000,
         ready=chance.choice((1, 3, 50)) if small else 1000,
+        cut=chance.choice((1, 5, 500)),
+        page=chance.choice((1, 2, 5, 500)),
+        commit_rows=chance.choice((5, 20_000)),
         backlog_bytes=chance.choice((1_000, 1 << 30)),
     )
     return Plan(
@@ -118,8 +121,10 @@ class World:
             again = chance.random() < 0.15 and number
             id = f"{source}-{chance.randrange(number) if again else number}"
             value = workload.event(chance, self.taste, 0, id)
-            if chance.random() < 0.05:
-                del value["key"]
+            if chance.random() < 0.08:
+                key = value.pop("key")
+                if chance.random() < 0.7:
+                    value["late_key"] = key
             lines.append(b"{ not JSON" if chance.random() < 0.03 else dump(value).encode())
         return lines
 
@@ -411,7 +416,7 @@ class World:
     # --- people ---------------------------------------------------------------------------------------------------
 
     def _people(self) -> list[Callable[[], None]]:
-        return [self._signal, self._signal, self._resolve, self._retry, self._cancel, self._forget]
+        return [self._signal, self._signal, self._resolve, self._retry, self._cancel, self._forget, self._retry_letters]
 
     def _signal(self) -> None:
         chance, life = self.chance, self.life
@@ -484,6 +489,10 @@ class World:
             self.note("cancel", f"{row.run} {row.status}")
             self.life.feed(CancelRequested(self.remains.clock.at, row.run, "somebody", self._ask("cancel", row.run)))
 
+    def _retry_letters(self) -> None:
+        self.note("letters are retried")
+        self.counts["letters retried"] += self.life.retry_letters()
+
     def _forget(self) -> None:
         keys = self.life.store.forget_seen(self.remains.clock.at - 7 * 24 * HOUR, 100)
         if keys:
@@ -494,7 +503,7 @@ class World:
 
     def _settle(self) -> None:
         """The faults stop; whoever is waited for does what is wanted."""
-        for _ in range(2_000):
+        for _ in range(10_000):
             self.remains.clock.advance(1_000)
             if not self._go_on() and not self._help():
                 break
@@ -619,14 +628,18 @@ class World:
         for event in tables["events"].values():
             if event.source is not None and runs[event.event] != 1:
                 raise Violation("accounted", f"event {event.id} of {event.source} is handled by {runs[event.event]} runs")
+        letters = store.letters(0, 1_000_000)
         expected: Counter[tuple[str, str]] = Counter()
         for feed in self.feeds:
             for place, line in enumerate(feed.lines):
                 try:
                     value = json_decode(line)
-                    value["key"]
                 except Exception:
                     continue
-                expected[feed.name, value["id"] if feed.name != "ticks" else f"ticks:{place}"] = 1
+                id = value["id"] if feed.name != "ticks" else f"ticks:{place}"
+                if "key" in value or ("late_key" in value and (feed.name, id) in events):
+                    expected[feed.name, id] = 1
+                elif "late_key" in value and not any('"late_key"' in row.data and f'"{value["id"]}"' in row.data for row in letters):
+                    raise Violation("accounted", f"{id} of {feed.name} is neither an event nor a dead letter")
         if events != expected:
             raise Violation("accounted", f"missing {expected - events}, too many {events - expected}")
