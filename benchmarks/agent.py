@@ -71,7 +71,8 @@ async def load(folder: str, in_flight: int, seconds: float) -> dict[str, float]:
 
 
 async def burst(folder: str, count: int, latency_s: float) -> dict[str, float]:
-    """All at once, with a model that takes its time."""
+    """All at once, with a model that takes its time. A key for each: runs of one key take turns."""
+    workload.keys = count
     feed = Feed()
     feed.looping = False
     async with running(requests_app(feed), folder):

@@ -156,6 +156,7 @@ def figures(latencies: list[float], took: float, cpu: float) -> dict[str, float]
 
 async def burst(folder: str, count: int, latency_s: float) -> dict[str, float]:
     """All at once, with a model that takes its time."""
+    workload.keys = count
     handle = _open(folder, True)
     await asyncio.gather(*[handle(workload.event(number)) for number in range(-100, 0)])
     workload.latency_s = latency_s

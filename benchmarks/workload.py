@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-KEYS = 5_000
 REMEMBERED = 20  # messages
 FILL = "lorem ipsum dolor sit amet " * 15  # 405 characters
 
+keys = 5_000
 latency_s = 0.0  # of the mock model
 
 
 def event(number: int) -> dict[str, Any]:
-    return {"id": number, "key": f"card-{number % KEYS}", "text": f"please look up order {number}"}
+    return {"id": number, "key": f"card-{number % keys}", "text": f"please look up order {number}"}
 
 
 def answer(order: int, final: bool) -> dict[str, Any]:

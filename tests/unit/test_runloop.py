@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import contextvars
 import gc
-import socket
 import sys
 import threading
 import weakref
@@ -806,11 +805,8 @@ def test_what_drives_a_loop_is_the_engines_alone(name: str) -> None:
         (lambda: anyio.connect_tcp("127.0.0.1", 1), "create_connection"),
         (lambda: anyio.getaddrinfo("localhost", 1), "getaddrinfo"),
         (lambda: anyio.run_process("true"), "subprocess_"),
-        (lambda: this().sock_recv(socket.socket(), 1), "sock_recv"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_io_of_asyncio_and_anyio_ends_there(call: Callable[[], Awaitable[Any]], method: str) -> None:
     async def handler() -> None:
         try:

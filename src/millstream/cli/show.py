@@ -70,7 +70,7 @@ class Told(NamedTuple):
     row: RunRow
     event: EventRow
     cause: str | None  # the run that emitted or sent the event
-    reply: str | None  # the run that waits for the answer
+    reply: str | None  # the run that waits for its answer, until it has it
     records: list[RecordRow]
     doubts: list[DoubtRow]
     before: str | None  # the state before its first change, JSON
@@ -259,7 +259,7 @@ class Story:
         yield f"    arrived {rfc3339(event.arrival)}" + (f", event time {rfc3339(event.time)}" if is_late else "")
         yield f"    {self._value(event.payload)}"
         if told.reply is not None:
-            yield f"    run {told.reply} waits for the answer"
+            yield f"    run {told.reply} waits for its answer"
 
     # what it did
 

@@ -288,6 +288,10 @@ class Steps:
                 self.lifecycle.rest(run)  # perhaps it was this that kept it from being parked
             self.lifecycle.put_away_the_longest_idle()
             return
+        if self.desk.stopping and fact.ended is Ended.NOT_SENT and not step.cancelled:
+            self._attempted(run, step, Ended.NOT_SENT, Next.PERFORM, fact.error)  # the next life sends it
+            step.phase = Step.RESTING
+            return
         self._decide(run, step, fact.ended, fact.result, fact.error, fact.retryable)
         if step.phase == Step.DOUBT:
             self.lifecycle.rest(run)

@@ -129,7 +129,13 @@ class Engine:
         self.runs: Runs
         self.writers = {
             name: parts.writer(
-                graph.sinks[name], connector, store, self.loop, written=self._sink_written, stuck=self._sink_stuck, failed=self._fatal
+                graph.sinks[name],
+                connector,
+                store,
+                self.loop,
+                written=self._sink_written,
+                stuck=self._sink_stuck,
+                failed=self._fatal,
             )
             for name, connector in sinks.items()
         }

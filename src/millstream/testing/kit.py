@@ -26,24 +26,22 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-import msgspec
-
 from millstream.agents.agent import Agent
 from millstream.agents.app import App
 from millstream.agents.durations import Duration, microseconds
 from millstream.agents.streams import Stream
 from millstream.agents.tools import Tool
 from millstream.core.desk import Limits
-from millstream.core.graph import AgentSpec, Codec, Graph, SinkSpec, SourceSpec, StreamSpec
+from millstream.core.graph import Graph
 from millstream.core.identity import run_id, step_id
-from millstream.core.runs import dump, json_decode
+from millstream.core.runs import json_decode
 from millstream.errors import NotFound, UsageError
 from millstream.runtime.operations import Operations
 from millstream.stores.memory import MemoryStore
 from millstream.testing.bodies import Attempt, Ledger, replacement
 from millstream.testing.clock import START, VirtualClock
 from millstream.testing.crashes import Crash, CrashAt, Moment, Point
-from millstream.testing.inputs import MemorySink, MemorySource, json_of
+from millstream.testing.ends import Ends
 from millstream.testing.process import Process, Setting
 from millstream.testing.views import DeadLetter, Run, Status, Step, clock_text
 
@@ -53,6 +51,7 @@ T = TypeVar("T")
 LIFESPAN: Any = type("Lifespan", (), {"__repr__": lambda self: "LIFESPAN", "__slots__": ()})()
 """Resources are what the app's own lifespan yields."""
 
+NOT_GIVEN: Any = object()
 TOLD = 20  # runs in a story
 
 
@@ -99,9 +98,8 @@ class AppRun:
         self._clock = VirtualClock(start)
         self._crash = crash
         self._plans: list[Crash] = [] if crash is None else [crash]
-        self._sources: dict[str, MemorySource] = {}
-        self._sinks: dict[str, MemorySink] = {}
-        self._graph = self._rewritten(app.graph())
+        self._ends = Ends()
+        self._graph = self._ends.rewritten(app.graph())
         self._ledger = Ledger(self._replaced(self._graph), self._reached, self._clock)
         self._store = MemoryStore(
             app=self._graph.app, partitions=self._graph.partitions, store_id=f"{seed:032x}", created=self._clock.now()
@@ -174,7 +172,7 @@ class AppRun:
         """
         process = self._alive
         if app is not None:
-            graph = self._rewritten(app.graph())
+            graph = self._ends.rewritten(app.graph())
             self._ledger.replaced = self._replaced(graph)
             self._graph = graph
         process.stop(microseconds(grace) / 1e6)
@@ -240,21 +238,17 @@ class AppRun:
             NotFound: there is no such source or agent.
             UsageError: a key is missing, or given to a source; JSON cannot hold a value.
         """
-        name = to if isinstance(to, str) else to.name
-        inbox = f"{name}.{INBOX}"
-        if isinstance(to, Stream) or (name in self._sources and not isinstance(to, Agent)):
-            if name not in self._sources:
-                raise NotFound(f"send: {name} is no source; events come from {self._known_sources()}, or are sent to an agent")
-            if key is not None:
-                raise UsageError(f"send: the source {name} makes the keys of its events itself; leave key= out")
-            self._sources[name].put(*values)
-        elif inbox in self._sources:
-            if key is None:
-                raise UsageError(f"send: give key=, of the instance of agent {name} that is to handle it")
-            spec = self._graph.agents[name]
-            self._sources[inbox].put(*[_addressed(spec, str(key), value) for value in values])
+        if isinstance(to, Stream):
+            source = self._ends.source(to.name)
+        elif isinstance(to, Agent) or to not in self._ends.sources:
+            name = to.name if isinstance(to, Agent) else to
+            self._ends.to_agent(name, self._graph.agents.get(name), key, values)
+            return
         else:
-            raise NotFound(f"send: there is no source or agent {name!r}; there are {self._known_sources()}")
+            source = self._ends.source(to)
+        if key is not None:
+            raise UsageError("send: a source makes the keys of its events itself; leave key= out")
+        source.put(*values)
 
     def settle(self, *, within: Duration = "365d") -> None:
         """Go on until nothing can go on by itself. Sleeps and back-offs are waited for, in no time; signals, answers, doubts and
@@ -311,21 +305,27 @@ class AppRun:
         answer: str | None = self._ask(work)
         return answer != "duplicate"
 
-    def resolve(self, doubt: Step | str, *, by: str | None = None, **how: Any) -> None:
-        """Settle a step in doubt: ``result=`` (what it returned), ``retry=True``, or ``fail="why"``.
+    def resolve(
+        self, doubt: Step | str, *, result: Any = NOT_GIVEN, retry: bool = False, fail: str | None = None, by: str | None = None
+    ) -> None:
+        """Settle a step in doubt, in one of three ways.
 
         Args:
-            doubt: the step (from ``doubts()`` or ``run.step(...)``) or its id.
+            doubt: the step (from ``doubts()`` or ``run.step(...)``), or its id.
+            result: it happened, and returned this.
+            retry: perform it again.
+            fail: it did not happen, because of this.
 
         Raises:
             UsageError: it is not in doubt, or none, or more than one of these is given.
             ConnectionResetError: the process died before it answered.
         """
-        if len(how) != 1 or not set(how) <= {"result", "retry", "fail"} or how.get("retry", True) is not True:
-            raise UsageError(f"resolve: give one of result=, retry=True and fail='why', not {how}")
-        ((kind, value),) = how.items()
+        given = {"result": result is not NOT_GIVEN, "retry": retry, "fail": fail is not None}
+        if sum(given.values()) != 1:
+            raise UsageError("resolve: give one of result=, retry=True and fail='why'")
+        (kind,) = (kind for kind, is_given in given.items() if is_given)
         step = doubt if isinstance(doubt, str) else doubt.id
-        self._ask(self._operations.resolve(step, kind, None if kind == "retry" else value, by))
+        self._ask(self._operations.resolve(step, kind, {"result": result, "retry": None, "fail": fail}[kind], by))
 
     def retry(self, run: Run, *, by: str | None = None) -> None:
         """Try a failed, diverged or cancelled run again.
@@ -409,10 +409,10 @@ class AppRun:
             NotFound: there is no such stream.
         """
         name = stream if isinstance(stream, str) else stream.name
-        if name not in self._sinks:
-            raise NotFound(f"there is no stream {name!r}; there are {', '.join(sorted(self._sinks))}")
+        if name not in self._graph.streams or name not in self._ends.sinks:
+            raise NotFound(f"there is no stream {name!r}; there are {', '.join(sorted(self._ends.sinks))}")
         codec = self._graph.streams[name].codec
-        return [json_decode(line) if codec is None else codec.decode(line) for line in self._sinks[name].lines()]
+        return [json_decode(line) if codec is None else codec.decode(line) for line in self._ends.sinks[name].lines()]
 
     @overload
     def state(self, agent: Agent[S, Any, Any], key: str | int) -> S: ...
@@ -500,32 +500,6 @@ class AppRun:
                 yield from self._process.engine.runs.problems
         yield f"now {self.now.isoformat()} ({clock_text(self._clock.now() - self._clock.origin)})"
 
-    # --- the app, with a test's ends ----------------------------------------------------------------------------------------
-
-    def _rewritten(self, graph: Graph) -> Graph:
-        """The graph with a source in memory for each source and agent, and a sink in memory for each stream."""
-        sources: dict[str, SourceSpec] = {}
-        streams = dict(graph.streams)
-        agents = dict(graph.agents)
-        for name, source in graph.sources.items():
-            sources[name] = msgspec.structs.replace(source, connector=self._sources.setdefault(name, MemorySource()))
-        for name, agent in graph.agents.items():
-            inbox, values = f"{name}.{INBOX}", f"{name}.{INBOX}.values"
-            pairs = Codec("a key and a value", dump, functools.partial(_addressee, agent.event))
-            connector = self._sources.setdefault(inbox, MemorySource())
-            sources[inbox] = SourceSpec(inbox, connector, pairs, False, _first, None, 0)
-            streams[inbox] = StreamSpec(inbox, "source", codec=pairs)
-            streams[values] = StreamSpec(values, "map", (inbox,), _second, agent.event)
-            agents[name] = msgspec.structs.replace(agent, streams=(*agent.streams, values))
-        sinks: dict[str, SinkSpec] = {}
-        for name, stream in graph.streams.items():
-            shown = name
-            if stream.codec is None:  # values of no declared type: what JSON cannot hold must not become a dead letter for us
-                shown = f"{name}.{INBOX}.shown"
-                streams[shown] = StreamSpec(shown, "map", (name,), _itself, Codec("anything", _shown, json_decode))
-            sinks[name] = SinkSpec(name, shown, self._sinks.setdefault(name, MemorySink()))
-        return msgspec.structs.replace(graph, sources=sources, streams=streams, agents=agents, sinks=sinks)
-
     def _replaced(self, graph: Graph) -> dict[str, Any]:
         known = graph.tools
         found = {}
@@ -537,43 +511,3 @@ class AppRun:
                 )
             found[spec.name] = replacement(spec, given)
         return found
-
-    def _known_sources(self) -> str:
-        return ", ".join(sorted(name for name in self._sources if not name.endswith(f".{INBOX}"))) or "no source"
-
-
-INBOX = "__test__"  # in names of streams that only a test has
-
-
-def _addressed(agent: AgentSpec, key: str, value: Any) -> list[Any]:
-    """What ``send`` puts into an agent's own source."""
-    text = value if isinstance(value, bytes) else json_of(value)
-    try:
-        agent.event.decode(text)
-    except ValueError as problem:
-        raise UsageError(f"send: agent {agent.name} handles {agent.event.name}, which {value!r} is not: {problem}") from None
-    return [key, json_decode(text)]
-
-
-def _addressee(event: Codec, line: str | bytes) -> tuple[str, Any]:
-    key, value = json_decode(line)
-    return key, event.decode(msgspec.json.encode(value))
-
-
-def _first(pair: tuple[str, Any]) -> str:
-    return pair[0]
-
-
-def _second(pair: tuple[str, Any]) -> Any:
-    return pair[1]
-
-
-def _itself(value: T) -> T:
-    return value
-
-
-def _shown(value: Any) -> str:
-    try:
-        return dump(value)
-    except (TypeError, ValueError):
-        return dump(repr(value))

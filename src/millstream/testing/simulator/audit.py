@@ -91,7 +91,8 @@ class Audit:
         if lines.running != expected:
             raise Violation("counts", f"the core counts {lines.running} active runs; there are {expected}")
         limits = life.machine.desk.limits
-        busy = sum(1 for number in lifecycle.idle if lifecycle.residents[number].busy())
+        idle = [lifecycle.residents[number] for number in lifecycle.idle]
+        busy = sum(1 for run in idle if run.busy() or (run.wake is not None and run.wake <= life.machine.desk.now))
         if len(lifecycle.idle) > limits.idle + busy or len(lines.cold) > limits.instances or len(lines.ready) > limits.ready:
             raise Violation("counts", f"{len(lifecycle.idle)} idle handlers, {len(lines.cold)} idle keys, {len(lines.ready)} ready: too many")
         if any(len(instance.line) > 2 * limits.line + 1 for instance in lines.instances.values()):

@@ -557,6 +557,10 @@ class World:
         if not life.quiet:
             raise Violation("progress", f"nothing moves any more; the core is not quiet: {life.machine.lines.__dict__}")
         self._hear()
+        if store.wakes(self.remains.clock.at, 1) and life.wake is not None and life.wake <= self.remains.clock.at + 2 * SECOND:
+            self.remains.clock.at = max(self.remains.clock.at, life.wake)  # more are due than are read at once: soon
+            self._tick()
+            return True
         self._check_waits()
         doubts = store.doubts()
         if doubts:

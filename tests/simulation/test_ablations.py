@@ -1,0 +1,102 @@
+"""Switch a safeguard off, and the simulator must find out: else it proves nothing of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from millstream.core import effects
+from millstream.core.desk import Desk
+from millstream.core.effects import Effect, Ended, Next
+from millstream.core.intake import Intake
+from millstream.core.lifecycle import Lifecycle
+from millstream.core.mail import Mail
+from millstream.core.tables import RECORDS, SOURCES, Commit
+from millstream.testing.simulator.violation import Violation
+from millstream.testing.simulator.world import World
+
+SEEDS = 150
+
+
+def found(seeds: int = SEEDS) -> str | None:
+    """The invariant that the first seed to fail names."""
+    for seed in range(seeds):
+        try:
+            World(seed).run()
+        except Violation as violation:
+            return violation.invariant
+    return None
+
+
+def test_without_gating_an_effect_is_sent_before_its_intent_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Desk, "gate", Desk.say)
+    assert found() in ("intent-before-effect", "durable-answer", "emitted-once", "effect-class")
+
+
+def test_an_at_most_once_effect_that_is_performed_again_after_a_crash_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = {(Effect.AT_MOST_ONCE, Ended.LOST): (Next.PERFORM, Next.PERFORM)}
+    monkeypatch.setattr(effects, "TRANSITIONS", {**effects.TRANSITIONS, **again})
+    assert found() == "effect-class"
+
+
+def test_an_ambiguous_at_most_once_effect_that_is_retried_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = {(Effect.AT_MOST_ONCE, Ended.AMBIGUOUS): (Next.PERFORM, Next.DOUBT)}
+    monkeypatch.setattr(effects, "TRANSITIONS", {**effects.TRANSITIONS, **again})
+    assert found() == "effect-class"
+
+
+def test_a_verified_effect_that_is_performed_again_without_a_probe_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = {(Effect.VERIFIED, Ended.LOST): (Next.PERFORM, Next.PERFORM), (Effect.VERIFIED, Ended.AMBIGUOUS): (Next.PERFORM, Next.DOUBT)}
+    monkeypatch.setattr(effects, "TRANSITIONS", {**effects.TRANSITIONS, **again})
+    assert found() == "effect-class"
+
+
+def test_a_result_that_is_not_in_the_commit_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    append = Commit.append
+
+    def forgetful(self: Commit, table: Any, row: Any) -> None:
+        if table is not RECORDS or row.kind != "resulted":
+            append(self, table, row)
+
+    monkeypatch.setattr(Commit, "append", forgetful)
+    assert found() is not None
+
+
+def test_a_torn_entry_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is lost where the events that it counts are not: the source gives them again."""
+    put = Commit.put
+
+    def torn(self: Commit, table: Any, row: Any) -> None:
+        if table is not SOURCES or self.number % 3:
+            put(self, table, row)
+
+    monkeypatch.setattr(Commit, "put", torn)
+    assert found() is not None
+
+
+def test_two_handlers_of_one_key_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = Lifecycle._make_resident
+
+    def without_holding(self: Lifecycle, run: Any, instance: Any) -> None:
+        begin(self, run, instance)
+        instance.holder = None
+
+    monkeypatch.setattr(Lifecycle, "_make_resident", without_holding)
+    assert found() is not None
+
+
+def test_an_id_that_is_accepted_and_not_durable_yet_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_duplicates = Intake._without_duplicates
+
+    def forgetful(self: Intake, source: str, batch: Any, known: Any) -> Any:
+        self._recent.clear()
+        return without_duplicates(self, source, batch, known)
+
+    monkeypatch.setattr(Intake, "_without_duplicates", forgetful)
+    assert found() is not None
+
+
+def test_a_signal_that_forgets_its_id_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mail, "_is_known", lambda self, fact, id: False)
+    assert found() == "signalled-once"

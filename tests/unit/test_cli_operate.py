@@ -1,0 +1,279 @@
+"""``signal``, ``resolve``, ``retry``, ``cancel``, ``dead-letters --retry``: with an engine that is asked, and without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from millstream.cli import operate
+from millstream.cli.main import main
+from millstream.stores.folder import DataFolder
+
+COMMAND = [sys.executable, "-m", "millstream"]
+
+APP = """
+import os
+from pathlib import Path
+from millstream import App, Context, Effect, jsonl, tool
+
+app = App("orders")
+
+
+def customer(order: dict) -> str:
+    if not Path("repaired").exists():
+        order = {"customer": order["customer"]}
+    return order.get("customer", "nobody")
+
+
+orders = app.source("orders", jsonl("orders.jsonl", follow=bool(os.environ.get("FOLLOW"))), key=customer, id="id")
+
+
+@tool(effect=Effect.AT_MOST_ONCE)
+async def letter(id: str) -> str:
+    if not Path("repaired").exists():
+        raise TimeoutError("no answer")
+    return "posted"
+
+
+@app.agent(on=orders, state=dict)
+async def fulfil(ctx: Context[dict], order: dict) -> dict:
+    if order["id"] == "wrong" and not Path("repaired").exists():
+        raise ValueError("no such article")
+    if order["id"] == "large":
+        if os.environ.get("FOLLOW"):
+            Path("started").write_text("")  # a named pipe
+        answer = await ctx.receive("approval", about="large")
+        return {"order": "large", "ok": answer.value, "by": answer.by}
+    if order["id"] == "lost":
+        return {"order": "lost", "letter": await letter("lost")}
+    return {"order": order["id"]}
+
+
+fulfil.output.sink(jsonl("out.jsonl"))
+"""
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    os.mkfifo(tmp_path / "started")
+    monkeypatch.delenv("MILLSTREAM_DATA", raising=False)
+    monkeypatch.delenv("FOLLOW", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls ``millstream`` in ``shop``; gives its exit code, stdout and stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["millstream", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, told.out, told.err
+
+    return call
+
+
+def run(shop: Path, *orders: str) -> None:
+    """Run the app until it is idle, with these orders."""
+    if orders:
+        (shop / "orders.jsonl").write_text("".join(json.dumps({"id": id, "customer": f"of-{id}"}) + "\n" for id in orders))
+    subprocess.run([*COMMAND, "run", "app.py", "--until-idle"], cwd=shop, check=True, capture_output=True)
+
+
+@pytest.fixture
+def engine(shop: Path) -> Iterator[subprocess.Popen[str]]:
+    """An engine that follows its input: the order ``large`` waits, and there is a dead letter."""
+    (shop / "orders.jsonl").write_text('{"id": "no customer"}\n{"id": "large", "customer": "of-large"}\n')
+    environment = {**os.environ, "FOLLOW": "1"}
+    child = subprocess.Popen([*COMMAND, "run", "app.py"], cwd=shop, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        (shop / "started").read_text()
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def status(call: Call, key: str) -> tuple[str, str]:
+    """Run id and status of the only run of a key."""
+    (found,) = map(json.loads, call("runs", "--key", key, "--json")[1].splitlines())
+    return found["run"], found["status"]
+
+
+def out(shop: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (shop / "out.jsonl").read_text().splitlines()]
+
+
+# --- without an engine ----------------------------------------------------------------------------------------------------
+
+
+def test_a_signal_to_a_key_is_taken_by_the_next_run_of_the_engine(shop: Path, call: Call) -> None:
+    run(shop, "large")
+    code, _, err = call("signal", "fulfil", "of-large", "approval", '{"fine": 1}', "--about", "large", "--by", "ann")
+    assert code == 0
+    assert "takes effect with the next `millstream run`" in err
+    run(shop)
+    assert out(shop) == [{"order": "large", "ok": {"fine": 1}, "by": "ann"}]
+
+
+def test_a_signal_to_a_run_is_signed_with_the_login_name(shop: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "carol")
+    run(shop, "large")
+    assert call("signal", status(call, "of-large")[0], "approval", "true", "--about", "large")[0] == 0
+    run(shop)
+    assert out(shop) == [{"order": "large", "ok": True, "by": "carol"}]
+
+
+def test_a_signal_with_an_id_is_taken_once(shop: Path, call: Call) -> None:
+    run(shop, "large")
+    arguments = ("signal", "fulfil", "of-large", "other", "1", "--id", "s-1")
+    assert call(*arguments)[0] == 0
+    code, _, err = call(*arguments)
+    assert code == 0
+    assert "sent before" in err
+
+
+@pytest.mark.parametrize(("how", "letter"), [(["--result", '"posted by hand"'], "posted by hand"), (["--retry"], "posted")])
+def test_a_doubt_is_settled(shop: Path, call: Call, how: list[str], letter: str) -> None:
+    run(shop, "lost")
+    step = json.loads(call("doubts", "--json")[1])["step"]
+    (shop / "repaired").touch()
+    assert call("resolve", step, *how)[0] == 0
+    assert call("resolve", step, *how)[0] == 1  # it is in doubt no more
+    run(shop)
+    assert out(shop) == [{"order": "lost", "letter": letter}]
+
+
+def test_a_doubt_is_settled_as_failed(shop: Path, call: Call) -> None:
+    run(shop, "lost")
+    step = json.loads(call("doubts", "--json")[1])["step"]
+    assert call("resolve", step, "--fail", "never arrived")[0] == 0
+    run(shop)
+    assert status(call, "of-lost")[1] == "failed"
+    assert "never arrived" in call("runs", "--status", "failed")[1]
+
+
+def test_a_failed_run_is_tried_again(shop: Path, call: Call) -> None:
+    run(shop, "wrong")
+    found, before = status(call, "of-wrong")
+    assert before == "failed"
+    (shop / "repaired").touch()
+    assert call("retry", found)[0] == 0
+    run(shop)
+    assert status(call, "of-wrong") == (found, "done")
+
+
+def test_a_waiting_run_is_cancelled(shop: Path, call: Call) -> None:
+    run(shop, "large")
+    found, before = status(call, "of-large")
+    assert before == "waiting"
+    assert call("cancel", found)[0] == 0
+    run(shop)
+    assert status(call, "of-large") == (found, "cancelled")
+
+
+def test_a_command_waits_for_an_engine_that_is_about_to_let_go(shop: Path, call: Call) -> None:
+    run(shop, "wrong")
+    found, _ = status(call, "of-wrong")
+    lock = DataFolder(shop / ".millstream/orders").lock()
+    threading.Timer(0.2, lock.release).start()
+    assert call("retry", found)[0] == 0
+    assert status(call, "of-wrong") == (found, "queued")
+
+
+def test_a_command_gives_up_on_what_holds_the_folder_and_does_not_answer(
+    shop: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(shop, "wrong")
+    found, _ = status(call, "of-wrong")
+    monkeypatch.setattr(operate, "PATIENCE_S", 0.1)
+    with DataFolder(shop / ".millstream/orders").lock():
+        code, _, err = call("retry", found)
+    assert code == 1
+    assert f"held by process {os.getpid()}" in err
+
+
+# --- with an engine -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_running_engine_is_asked_and_has_committed_when_the_command_returns(shop: Path, call: Call) -> None:
+    found, _ = status(call, "of-large")
+    assert call("signal", found, "other", "1") == (0, "", "signal sent\n")
+    assert call("retry", found)[0] == 1
+    assert call("cancel", found) == (0, "", "cancellation is recorded\n")
+    (shop / "repaired").touch()
+    assert call("dead-letters", "--retry") == (0, "", "1 dead letter became events, 0 remain\n")
+    assert call("dead-letters", "--json") == (0, "", "")
+    assert status(call, "nobody")[0]
+    assert call("dead-letters", "--retry", "--json")[1] == '{"retried": 0, "remaining": 0}\n'
+
+
+def test_after_kill_9_the_socket_that_is_left_is_no_engine(engine: subprocess.Popen[str], shop: Path, call: Call) -> None:
+    engine.kill()
+    engine.wait()
+    assert (shop / ".millstream/orders/control.sock").exists()
+    code, _, err = call("signal", "fulfil", "of-large", "approval", "1", "--about", "large")
+    assert code == 0
+    assert "no engine runs" in err
+
+
+# --- what cannot be done --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["signal", "1-1-1", "approval"],
+        ["signal", "a", "b", "c", "1", "2"],
+        ["signal", "fulfil", "approval", "1"],  # neither a run nor an agent with a key
+        ["signal", "fulfil", "ada", "approval", "yes"],
+        ["signal", "fulfil", "ada", "approval", "NaN"],
+        ["resolve", "1-1-1/letter"],
+        ["resolve", "1-1-1/letter", "--retry", "--fail", "x"],
+        ["resolve", "1-1-1/letter", "--result", "posted"],
+        ["resolve", "1-1-1", "--retry"],
+        ["retry", "ada"],
+        ["cancel", "1-1"],
+    ],
+)
+def test_wrong_usage_has_exit_code_2_and_needs_no_folder(call: Call, arguments: list[str]) -> None:
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert "data folder" not in err
+
+
+def test_text_that_is_no_json_is_told_its_quotes(call: Call) -> None:
+    assert "'\"yes\"'" in call("signal", "fulfil", "ada", "approval", "yes")[2]
+
+
+def test_what_is_not_there_or_not_possible_is_an_error_with_exit_code_1(shop: Path, call: Call) -> None:
+    run(shop, "fine")
+    done = status(call, "of-fine")[0]
+    for arguments, said in (
+        (["signal", "nobody", "x", "approval", "1"], "fulfil"),
+        (["signal", done, "approval", "1"], "done"),
+        (["signal", "1-1-4000", "approval", "1"], "1-1-4000"),
+        (["retry", done], "is done"),
+        (["retry", "1-1-4000"], "1-1-4000"),
+        (["cancel", done], "is done"),
+        (["resolve", f"{done}/letter", "--retry"], "not in doubt"),
+    ):
+        code, out, err = call(*arguments)
+        assert (code, out) == (1, ""), arguments
+        assert said in err
+        assert err.startswith("error: ")

@@ -1,0 +1,233 @@
+"""``millstream show``: the story that it tells of runs to which much has happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millstream.cli.main import main
+
+COMMAND = [sys.executable, "-m", "millstream"]
+
+APP = """
+import os
+from pathlib import Path
+from millstream import INJECTED, App, Context, Done, Effect, Retry, ToolCall, jsonl, tool
+
+app = App("orders")
+orders = app.source("orders", jsonl("orders.jsonl"), key="customer", id="id")
+
+
+@tool(effect=Effect.READ, retry=Retry(backoff="1ms"))
+async def lookup(id: str, call: ToolCall = INJECTED) -> str:
+    if call.attempt == 1:
+        raise TimeoutError("too slow")
+    return "x" * 1000
+
+
+@tool(effect=Effect.IDEMPOTENT)
+async def charge(id: str) -> str:
+    if not Path("repaired").exists():
+        raise ValueError("card refused")
+    return "charged"
+
+
+async def is_booked(call: ToolCall, id: str) -> Done[str]:
+    return Done("B-7")
+
+
+@tool(effect=Effect.VERIFIED, verify=is_booked, timeout="50ms", settle="0s")
+async def book(id: str) -> str:
+    raise ConnectionError("reset")
+
+
+@tool(effect=Effect.AT_MOST_ONCE)
+async def letter(id: str) -> str:
+    raise TimeoutError("no answer\\x1b[31m")
+
+
+@app.agent(on=orders, state=dict)
+async def fulfil(ctx: Context[dict], order: dict) -> dict:
+    ctx.state["last"] = order["id"]
+    if order["id"] == "first":
+        return {}
+    if order["id"] == "broken":
+        raise RuntimeError("broken\\nin two lines")
+    await lookup(order["id"])
+    await ctx.sleep("1ms")
+    await ctx.receive("approval", about=order["id"])
+    await ctx.ask("helper", "h", {"for": order["id"]})
+    await charge(order["id"])
+    await book(order["id"])
+    await letter(order["id"])
+    return {"order": order["id"]}
+
+
+@app.agent()
+async def helper(ctx: Context[dict], question: dict) -> dict:
+    return {"helped": question["for"]}
+"""
+
+
+def millstream(folder: Path, *arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "MILLSTREAM_DATA"}
+    told = subprocess.run([*COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A folder, and the runs in it by the id of their event."""
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "app.py").write_text(APP)
+    orders = [{"id": "first", "customer": "ada"}, {"id": "full", "customer": "ada"}, {"id": "broken", "customer": "bo"}]
+    (folder / "orders.jsonl").write_text("".join(json.dumps(order) + "\n" for order in orders))
+    millstream(folder, "run", "app.py", "--until-idle")
+    found = {run["event"]: run["run"] for run in map(json.loads, millstream(folder, "runs", "--json").splitlines())}
+    millstream(folder, "signal", found["full"], "approval", '"yes"', "--about", "full", "--by", "ann")
+    millstream(folder, "run", "app.py", "--until-idle")
+    (folder / "repaired").touch()
+    millstream(folder, "retry", found["full"])
+    millstream(folder, "run", "app.py", "--until-idle")
+    millstream(folder, "resolve", f"{found['full']}/letter", "--result", '"posted"', "--by", "bob")
+    millstream(folder, "run", "app.py", "--until-idle")
+    return folder, found
+
+
+Show = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def show(runs: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Show:
+    """Calls ``millstream show`` with the run of an event; gives its exit code, stdout and stderr."""
+    monkeypatch.delenv("MILLSTREAM_DATA", raising=False)
+    monkeypatch.chdir(runs[0])
+
+    def show(event: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["millstream", "show", runs[1].get(event, event), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, told.out, told.err
+
+    return show
+
+
+def in_order(text: str, *parts: str) -> None:
+    """Each part is in the text, behind the one before."""
+    place = 0
+    for part in parts:
+        found = text.find(part, place)
+        assert found >= 0, f"{part!r} is not behind {text[:place][-80:]!r} in\n{text}"
+        place = found + len(part)
+
+
+def test_a_story_is_told_from_the_event_to_the_outcome(show: Show, runs: tuple[Path, dict[str, str]]) -> None:
+    code, story, error = show("full")
+    assert (code, error) == (0, "")
+    in_order(
+        story,
+        f"Run {runs[1]['full']} of fulfil, key ada: done",
+        "Event full of orders, from source orders at position 2",
+        '{"id": "full", "customer": "ada"}',
+        "What it did",
+        'lookup("full")  READ',
+        "attempt 1: no answer came; performed again",
+        "TimeoutError: too slow",
+        "returned at attempt 2,",
+        "a timer rang",
+        "signal approval about full, sent by ann at +",
+        'value "yes"',
+        "asked helper, key h",
+        'value {"for":"full"}',
+        'returned {"helped":"full"}',
+        'charge("full")  IDEMPOTENT, key ',
+        "failed",
+        "ValueError: card refused",
+        "Tried again (2nd time)",
+        'book("full")  VERIFIED, key ',
+        "attempt 1: it may or may not have happened; its probe is asked",
+        "ConnectionError: reset",
+        'its probe says that it happened, and returned "B-7"',
+        'letter("full")  AT_MOST_ONCE, key ',
+        "attempt 1: IN DOUBT, it may or may not have happened",
+        "TimeoutError: no answer\\x1b[31m",
+        'settled by bob with the result "posted"',
+        "State, version 2",
+        'before {"last":"first"}',
+        'after  {"last":"full"}',
+        "What left it",
+        "to agent helper, key h, handled by run ",
+        "to stream fulfil.output, key ada",
+        '{"order":"full"}',
+        "Done 2",
+    )
+
+
+def test_long_values_are_cut_with_a_note_unless_full(show: Show) -> None:
+    _, story, _ = show("full")
+    assert "x" * 1000 not in story
+    assert "--full shows all" in story
+    assert "x" * 1000 in show("full", "--full")[1]
+
+
+def test_the_story_of_a_failed_run_ends_with_its_error_and_what_to_do(show: Show, runs: tuple[Path, dict[str, str]]) -> None:
+    _, story, _ = show("broken")
+    in_order(story, "Failed 2", "Traceback", "RuntimeError: broken\n", "in two lines", f"millstream retry {runs[1]['broken']}")
+    assert story.count("RuntimeError: broken") == 1
+
+
+def test_a_run_that_was_sent_its_event_names_the_sender(show: Show, runs: tuple[Path, dict[str, str]]) -> None:
+    helper = re.search(r"handled by run (\S+) \(helper", show("full")[1])
+    assert helper is not None
+    _, story, _ = show(helper[1])
+    in_order(story, f"Event {runs[1]['full']}/", f"of helper.inbox, sent by run {runs[1]['full']}", '{"for":"full"}')
+
+
+def test_times_never_go_back_within_a_step_and_begin_at_the_event(show: Show) -> None:
+    records = as_json(show, "full")["records"]
+    assert [record["at"] for record in records] == sorted(record["at"] for record in records)
+    assert all(record["at"] >= as_json(show, "full")["created"] for record in records)
+
+
+def as_json(show: Show, event: str) -> dict[str, Any]:
+    code, out, _ = show(event, "--json")
+    assert code == 0
+    assert out.count("\n") == 1
+    told: dict[str, Any] = json.loads(out)
+    return told
+
+
+def test_as_json_it_holds_the_same(show: Show, runs: tuple[Path, dict[str, str]]) -> None:
+    told = as_json(show, "full")
+    assert (told["run"], told["status"], told["generation"]) == (runs[1]["full"], "done", 1)
+    assert told["event"]["payload"] == {"id": "full", "customer": "ada"}
+    assert (told["event"]["source"], told["event"]["position"], told["event"]["cause"]) == ("orders", 2, None)
+    assert told["state"] == {"version": 2, "before": {"last": "first"}, "after": {"last": "full"}}
+    received = next(record for record in told["records"] if record["kind"] == "received")
+    assert (received["result"], received["note"]["by"]) == ("yes", "ann")
+    charge = [record for record in told["records"] if record["tool"] == "charge" and record["kind"] == "intended"]
+    assert {record["idempotency_key"] for record in charge} == {charge[0]["idempotency_key"]}
+    assert (charge[0]["args"], charge[0]["effect"]) == (["full"], "idempotent")
+    assert [emitted["stream"] for emitted in told["emitted"]][-1] == "fulfil.output"
+
+
+def test_the_id_of_a_step_will_do(show: Show, runs: tuple[Path, dict[str, str]]) -> None:
+    assert show(f"{runs[1]['full']}/letter")[0] == 0
+
+
+def test_a_run_that_is_not_there_is_an_error_and_no_id_is_wrong_usage(show: Show) -> None:
+    code, out, err = show("1-1-4000000")
+    assert (code, out) == (1, "")
+    assert "there is no run 1-1-4000000" in err
+    assert show("nonsense")[0] == 2
