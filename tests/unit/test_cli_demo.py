@@ -59,9 +59,7 @@ def test_an_effect_that_happened_twice_is_a_broken_promise(played: Played, tool:
     assert re.search(rf"{tool} .*1 MORE THAN ONCE.* NO$", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_an_order_that_is_neither_done_nor_in_doubt_is_a_broken_promise(
-    played: Played, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_order_that_is_neither_done_nor_in_doubt_is_a_broken_promise(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
     folder, _ = played
     receipts = folder / "receipts.jsonl"
     before = receipts.read_text()

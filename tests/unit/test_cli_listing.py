@@ -222,7 +222,9 @@ def test_listings_work_while_an_engine_runs(tmp_path: Path, call: Call) -> None:
     write(tmp_path, {"id": "slow", "customer": "ada"})
     for name in ("entered", "go_on"):
         os.mkfifo(tmp_path / name)
-    engine = subprocess.Popen([*COMMAND, "run", "app.py", "--until-idle", "--data", "data"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    engine = subprocess.Popen(
+        [*COMMAND, "run", "app.py", "--until-idle", "--data", "data"], cwd=tmp_path, stderr=subprocess.DEVNULL
+    )
     try:
         (tmp_path / "entered").read_bytes()
         data = ("--data", str(tmp_path / "data"))

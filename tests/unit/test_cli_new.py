@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from millstream.cli import demo, new
 
@@ -59,15 +60,21 @@ def test_the_templates_are_typed(template: Path, tmp_path: Path) -> None:
     assert told.returncode == 0, told.stdout + told.stderr
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "-x", "", "a b", "ä", "a" * 65])
-def test_names_that_cannot_be_an_apps_are_refused(name: str, tmp_path: Path) -> None:
-    told = command(tmp_path, "millstream", "new", "--", name)
-    assert told.returncode == 2
+def refused(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.chdir(folder)
+    with pytest.raises(typer.Exit) as ended:
+        new.new(name)
+    return ended.value.exit_code
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "-x", "", "a b", "ä", "a\n", "a" * 65])
+def test_names_that_cannot_be_an_apps_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refused(name, tmp_path, monkeypatch) == 2
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
-def test_nothing_is_overwritten(kind: str, tmp_path: Path) -> None:
+def test_nothing_is_overwritten(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "shop"
     match kind:
         case "file":
@@ -76,6 +83,6 @@ def test_nothing_is_overwritten(kind: str, tmp_path: Path) -> None:
             path.mkdir()
         case _:
             path.symlink_to("nowhere")
-    assert command(tmp_path, "millstream", "new", "shop").returncode == 2
+    assert refused("shop", tmp_path, monkeypatch) == 2
     assert [found.name for found in tmp_path.iterdir()] == ["shop"]
     assert kind != "folder" or list(path.iterdir()) == []

@@ -224,6 +224,7 @@ def test_a_running_engine_is_asked_and_has_committed_when_the_command_returns(sh
 
 
 def test_after_kill_9_the_socket_that_is_left_is_no_engine(engine: subprocess.Popen[str], shop: Path, call: Call) -> None:
+    assert call("signal", "fulfil", "of-large", "other", "1")[0] == 0  # what was before it is durable, too
     engine.kill()
     engine.wait()
     assert (shop / ".millstream/orders/control.sock").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from millstream.cli.main import main
+from millstream.runtime.local import visit
 
 COMMAND = [sys.executable, "-m", "millstream"]
 
@@ -93,12 +95,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
     (folder / "orders.jsonl").write_text("".join(json.dumps(order) + "\n" for order in orders))
     millstream(folder, "run", "app.py", "--until-idle")
     found = {run["event"]: run["run"] for run in map(json.loads, millstream(folder, "runs", "--json").splitlines())}
-    millstream(folder, "signal", found["full"], "approval", '"yes"', "--about", "full", "--by", "ann")
+    data, run = folder / ".millstream/orders", found["full"]
+    asyncio.run(visit(data, {"op": "signal", "run": run, "name": "approval", "value": "yes", "about": "full", "by": "ann"}))
     millstream(folder, "run", "app.py", "--until-idle")
     (folder / "repaired").touch()
-    millstream(folder, "retry", found["full"])
+    asyncio.run(visit(data, {"op": "retry", "run": run}))
     millstream(folder, "run", "app.py", "--until-idle")
-    millstream(folder, "resolve", f"{found['full']}/letter", "--result", '"posted"', "--by", "bob")
+    asyncio.run(visit(data, {"op": "resolve", "step": f"{run}/letter", "how": "result", "value": "posted", "by": "bob"}))
     millstream(folder, "run", "app.py", "--until-idle")
     return folder, found
 

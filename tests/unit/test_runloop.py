@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.engine import runloop
-from millstream.engine.runloop import RunFuture, RunLoop, RunTask, Scope, shell_safe
+from millstream.engine.runloop import HeldFuture, RunLoop, RunTask, Scope, shell_safe
 from millstream.errors import HandlerStuck, IoInRun, RunPutAway, UsageError
 
 NOW = 1_790_000_000_000_000
@@ -230,7 +230,7 @@ def test_tasks_are_hashed_by_run_and_number_so_that_a_set_of_them_iterates_alike
     def order(run: int) -> list[str]:
         async def handler() -> list[str]:
             tasks = [asyncio.create_task(forever()) for _ in range(40)]
-            return [task.get_name() for task in set(tasks[::-1])]
+            return [task.get_name() for task in set(reversed(tasks))]
 
         return list(outcome(handler(), RunLoop(run, NOW)))
 
@@ -369,6 +369,56 @@ def test_contexts_are_honoured() -> None:
 
     outcome(handler())
     assert seen == ["handler", "own", "handler", "own", "child", "handler", "child"]
+
+
+@pytest.mark.parametrize(
+    "bound", [lambda what: asyncio.wait_for(what, 1), lambda what: in_timeout(what)], ids=["wait_for", "timeout"]
+)
+def test_a_held_future_ends_a_cancellation_only_when_told_to(bound: Callable[[Any], Awaitable[Any]]) -> None:
+    asked: list[str] = []
+
+    async def handler() -> Any:
+        try:
+            return await bound(held)
+        except TimeoutError:
+            return "timed out"
+
+    loop = RunLoop(7, NOW)
+    held = HeldFuture(loop, lambda: asked.append("once"))
+    task = loop.start(handler())
+    loop.drain()
+    loop.fire("timer")
+    loop.drain()
+    task.cancel()  # once more, by somebody else
+    task.uncancel()
+    loop.drain()
+    assert (asked, held.asked, task.done()) == (["once"], True, False)
+    held.end()
+    loop.drain()
+    assert task.result() == "timed out"
+    assert not held.cancel()
+    loop.put_away(AWAY)
+
+
+async def in_timeout(what: Awaitable[Any]) -> Any:
+    async with asyncio.timeout(1):
+        return await what
+
+
+def test_a_held_future_asks_for_nothing_when_the_run_is_put_away() -> None:
+    loop = RunLoop(7, NOW)
+    held = HeldFuture(loop, lambda: pytest.fail("asked"))
+
+    async def handler() -> None:
+        try:
+            await asyncio.shield(held)
+        finally:
+            held.cancel()
+
+    loop.start(handler())
+    loop.drain()
+    loop.put_away(AWAY)
+    assert held.cancelled()
 
 
 # ------------------------------------------------------------------------------------------------------------------- drain
@@ -565,12 +615,7 @@ def test_a_wide_handler_is_not_taken_for_an_endless_one(monkeypatch: pytest.Monk
 
 
 def test_a_drain_ends_when_only_anyio_polls_for_a_cancellation_to_be_obeyed() -> None:
-    class Effect(RunFuture):
-        asked: Any = None
-
-        def cancel(self, msg: Any = None) -> bool:
-            self.asked = msg
-            return True
+    asked: list[str] = []
 
     async def handler() -> str:
         with anyio.move_on_after(1) as scope:
@@ -578,7 +623,7 @@ def test_a_drain_ends_when_only_anyio_polls_for_a_cancellation_to_be_obeyed() ->
         return "moved on" if scope.cancelled_caught else "done"
 
     loop = RunLoop(7, NOW)
-    effect = Effect(loop)
+    effect = HeldFuture(loop, lambda: asked.append("once"))
     task = loop.start(handler())
     loop.drain()
     loop.at = loop.wake or 0
@@ -586,7 +631,8 @@ def test_a_drain_ends_when_only_anyio_polls_for_a_cancellation_to_be_obeyed() ->
     loop.drain()  # would not end: anyio asks again in every turn
     assert not task.done()
     loop.drain()
-    asyncio.Future.cancel(effect, effect.asked)  # anyio knows its own cancellations by their message
+    assert (asked, effect.asked, effect.done()) == (["once"], True, False)
+    effect.end()
     loop.drain()
     assert task.result() == "moved on"
     loop.put_away(AWAY)

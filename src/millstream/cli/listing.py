@@ -253,8 +253,8 @@ def dead_letters(
 ) -> None:
     """List input that could not become an event.
 
-    It was malformed, had no key, or was not of the declared type; it is kept with its position and the reason. Repair the app (or its types), then have it read again; the engine does
-    that, because it knows the app's sources.
+    It was malformed, had no key, or was not of the declared type; it is kept with its position and the reason. Repair the app (or
+    its types), then have it read again; the engine does that, because it knows the app's sources.
 
     \b
     millstream dead-letters

@@ -175,7 +175,7 @@ class RunTask(asyncio.Task[Any]):
 
 
 class RunFuture(asyncio.Future[Any]):
-    """A future of a run, hashed by number like `RunTask`. The engine's own futures (steps, signals) should extend it."""
+    """A future of a run, hashed by number like `RunTask`; `RunLoop.create_future` makes them."""
 
     __slots__ = ("_hash",)
 
@@ -186,6 +186,41 @@ class RunFuture(asyncio.Future[Any]):
 
     def __hash__(self) -> int:
         return self._hash
+
+
+class HeldFuture(RunFuture):
+    """The future of a step that a cancellation does not abandon: whoever awaits it goes on when its outcome is recorded.
+
+    It takes the cancellation without ending, and keeps its message: anyio knows its own cancellations by it. A coroutine that
+    catches CancelledError and awaits anew would not do: it takes a step each time, and anyio cancels it again in every turn.
+
+    Attributes:
+        asked: whether its cancellation was asked for.
+    """
+
+    __slots__ = ("asked", "_message", "_on_cancel")
+
+    def __init__(self, loop: RunLoop, on_cancel: Callable[[], object]) -> None:
+        """``on_cancel`` is called once, when a cancellation is first asked for (not by a run on its way out)."""
+        super().__init__(loop)
+        self.asked = False
+        self._message: Any | None = None
+        self._on_cancel: Callable[[], object] | None = on_cancel
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        loop: Any = self.get_loop()
+        if self.done() or loop.closed:
+            return super().cancel(msg)
+        self._message = msg
+        on_cancel, self._on_cancel = self._on_cancel, None
+        if on_cancel is not None:
+            self.asked = True
+            on_cancel()
+        return True
+
+    def end(self) -> None:
+        """Its outcome is recorded: the cancellation that was asked for takes place now."""
+        super().cancel(self._message)
 
 
 class _Timer(asyncio.TimerHandle):
@@ -423,9 +458,7 @@ class RunLoop(_Refusing):
 
     # Callbacks
 
-    def call_soon(
-        self, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
-    ) -> asyncio.Handle:
+    def call_soon(self, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         if self.closed:  # what somebody completes late must not keep the run alive
             handle.cancel()

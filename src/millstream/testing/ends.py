@@ -25,13 +25,14 @@ class Ends:
     """See the module.
 
     Attributes:
-        sources: by name of the app's source.
+        sources: by name of the app's source, of any version.
         sinks: by name of the stream.
     """
 
     def __init__(self) -> None:
         self.sources: dict[str, MemorySource] = {}
         self.sinks: dict[str, MemorySink] = {}
+        self._names: list[str] = []  # of the sources of this version
         self._inboxes: dict[str, MemorySource] = {}  # by agent
 
     def rewritten(self, graph: Graph) -> Graph:
@@ -49,6 +50,7 @@ class Ends:
             streams[inbox] = StreamSpec(inbox, "source", codec=pairs)
             streams[values] = StreamSpec(values, "map", (inbox,), _second, agent.event)
             agents[name] = msgspec.structs.replace(agent, streams=(*agent.streams, values))
+        self._names = sorted(graph.sources)
         sinks: dict[str, SinkSpec] = {}
         for name, stream in graph.streams.items():
             shown = name
@@ -64,7 +66,7 @@ class Ends:
         Raises:
             NotFound: it is none.
         """
-        if name not in self.sources:
+        if name not in self._names:
             raise NotFound(f"send: {name} is no source; events come from {self._known()}, or are sent to an agent")
         return self.sources[name]
 
@@ -82,7 +84,7 @@ class Ends:
         self._inboxes[name].put(*[_addressed(agent, str(key), value) for value in values])
 
     def _known(self) -> str:
-        return ", ".join(sorted(self.sources)) or "no source"
+        return ", ".join(self._names) or "no source"
 
 
 def _addressed(agent: AgentSpec, key: str, value: Any) -> list[Any]:

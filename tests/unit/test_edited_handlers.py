@@ -1,0 +1,128 @@
+"""A handler that was edited while a run waits: what the record decides, and what stops the run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from millstream import App, Context, Effect, jsonl, tool
+from millstream.core.identity import run_id
+from millstream.runtime.local import engine
+from millstream.runtime.operations import Operations
+
+performed: list[str] = []
+
+
+@tool(effect=Effect.READ)
+async def look(what: str) -> str:
+    performed.append(f"look {what}")
+    return what
+
+
+@tool(effect=Effect.IDEMPOTENT)
+async def pay(cents: int) -> int:
+    performed.append(f"pay {cents}")
+    return cents
+
+
+def app(edition: str) -> App:
+    made = App("shop")
+    orders = made.source("orders", jsonl("orders.jsonl"), key="id")
+
+    async def handler(ctx: Context[dict[str, Any]], order: dict[str, Any]) -> dict[str, Any]:
+        looked = await look("tall" if edition == "other prompt" else "small")
+        if edition == "one more look":
+            await look("again")
+        paid = 0
+        if edition != "no pay":
+            paid = await pay(6 if edition == "other amount" else 5)
+        answer = await ctx.receive("go")
+        return {"looked": looked, "paid": paid, "answer": answer.value}
+
+    handler.__qualname__ = handler.__name__ = "handler"
+    agent = made.agent(on=orders, name="shop")(handler)
+    agent.output.sink(jsonl("out.jsonl"))
+    return made
+
+
+def run(folder: Path, edition: str, *, signal: bool = False) -> tuple[str, dict[str, Any] | None]:
+    """Run an edition until it is idle; the status and error of the one run."""
+
+    async def main() -> tuple[str, dict[str, Any] | None]:
+        graph = app(edition).graph()
+        agents = {name: _replaced(spec, edition) for name, spec in graph.agents.items()}
+        async with engine(msgspec.structs.replace(graph, agents=agents), folder / "data") as running:
+            running.start()
+            if signal:
+                row = next(iter(running.store.runs()))
+                await Operations(running).signal("go", True, run=run_id(row.partition, row.run))
+            await asyncio.wait_for(running.run(until_idle=True), 20)
+            row = next(iter(running.store.runs()))
+            return row.status, None if row.error is None else json.loads(row.error)
+
+    return asyncio.run(main())
+
+
+def _replaced(spec: Any, edition: str) -> Any:
+    return msgspec.structs.replace(spec, fingerprint=edition)  # as if the source text were another one
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "orders.jsonl").write_text('{"id": "a"}\n')
+    monkeypatch.chdir(tmp_path)
+    performed.clear()
+    assert run(tmp_path, "first")[0] == "waiting"
+    assert performed == ["look small", "pay 5"]
+    performed.clear()
+    return tmp_path
+
+
+def out(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+
+
+def test_unchanged_code_goes_on_without_doing_anything_again(folder: Path) -> None:
+    assert run(folder, "first", signal=True) == ("done", None)
+    assert performed == []
+    assert out(folder) == [{"looked": "small", "paid": 5, "answer": True}]
+
+
+def test_other_arguments_of_a_read_do_not_stop_a_run_and_the_record_wins(folder: Path) -> None:
+    assert run(folder, "other prompt", signal=True) == ("done", None)
+    assert performed == []
+    assert out(folder)[0]["looked"] == "small"
+
+
+def test_a_new_read_is_performed_and_the_recorded_rest_is_not(folder: Path) -> None:
+    assert run(folder, "one more look", signal=True) == ("done", None)
+    assert performed == ["look again"]
+
+
+def test_other_arguments_of_a_recorded_effect_are_a_divergence_that_shows_both(folder: Path) -> None:
+    status, error = run(folder, "other amount", signal=True)
+    assert status == "diverged"
+    assert error is not None
+    assert "[[5],{}]" in error["message"]
+    assert "[[6],{}]" in error["message"]
+    assert performed == []
+    assert not (folder / "out.jsonl").read_text()
+
+
+def test_a_recorded_effect_that_is_not_asked_for_any_more_is_a_divergence(folder: Path) -> None:
+    status, error = run(folder, "no pay", signal=True)
+    assert status == "diverged"
+    assert error is not None
+    assert "pay" in error["message"]
+
+
+def test_a_diverged_run_is_tried_again_when_the_code_is_another_one(folder: Path) -> None:
+    assert run(folder, "other amount", signal=True)[0] == "diverged"
+    assert run(folder, "other amount")[0] == "diverged"
+    assert run(folder, "first")[0] in ("waiting", "done")
+    assert performed == []
