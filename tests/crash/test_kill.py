@@ -1,4 +1,4 @@
-"""Real processes, real SIGKILLs, and a ledger that the tools write themselves: what happened at the far side, whatever the store says."""
+"""Real processes, real SIGKILLs, and a ledger that the tools write themselves: what happened, whatever the store says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ ORDERS = 160
 CUSTOMERS = 32
 KILLS = 8
 DEADLINE_S = 120
-SEEDS = int(os.environ.get("MILLSTREAM_KILL_SEEDS", "1"))  # a soak: MILLSTREAM_KILL_SEEDS=50 python -m pytest tests/crash/test_kill.py
+# A soak: MILLSTREAM_KILL_SEEDS=50 python -m pytest tests/crash/test_kill.py
+SEEDS = int(os.environ.get("MILLSTREAM_KILL_SEEDS", "1"))
 
 
 class Program:

@@ -47,7 +47,10 @@ def test_an_ambiguous_at_most_once_effect_that_is_retried_is_found(monkeypatch: 
 
 
 def test_a_verified_effect_that_is_performed_again_without_a_probe_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    again = {(Effect.VERIFIED, Ended.LOST): (Next.PERFORM, Next.PERFORM), (Effect.VERIFIED, Ended.AMBIGUOUS): (Next.PERFORM, Next.DOUBT)}
+    again = {
+        (Effect.VERIFIED, Ended.LOST): (Next.PERFORM, Next.PERFORM),
+        (Effect.VERIFIED, Ended.AMBIGUOUS): (Next.PERFORM, Next.DOUBT),
+    }
     monkeypatch.setattr(effects, "TRANSITIONS", {**effects.TRANSITIONS, **again})
     assert found() == "effect-class"
 

@@ -13,7 +13,15 @@ from millstream.testing.simulator.__main__ import run
 
 CHUNK = 125
 SEEDS = 2_000
-HAPPENED = ("crash", "commits lost", "commits that were durable, unknown to the process that died", "replayed", "put away", "retry", "signal")
+HAPPENED = (
+    "crash",
+    "commits lost",
+    "commits that were durable, unknown to the process that died",
+    "replayed",
+    "put away",
+    "retry",
+    "signal",
+)
 
 
 @pytest.mark.parametrize("start", range(0, SEEDS, CHUNK))

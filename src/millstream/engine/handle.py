@@ -259,7 +259,9 @@ class Handle:
         spec = self._graph.streams.get(stream)
         if spec is None or spec.op != "emit":
             known = sorted(name for name, other in self._graph.streams.items() if other.op == "emit")
-            raise NotFound(f"run {self.run_id}: there is no stream {stream!r} to emit to; app.stream() declares one. There are {known}")
+            raise NotFound(
+                f"run {self.run_id}: there is no stream {stream!r} to emit to; app.stream() declares one. There are {known}"
+            )
         assert spec.codec is not None
         payload = spec.codec.encode(value)
         if key is None:

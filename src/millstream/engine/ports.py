@@ -85,7 +85,9 @@ class Store(Protocol):
 
     def doubts(self) -> list[DoubtRow]: ...
     def letters(self, after: int, limit: int) -> list[LetterRow]: ...
-    def runs(self, *, status: str | None = None, agent: str | None = None, key: str | None = None, limit: int | None = None) -> Iterable[RunRow]:
+    def runs(
+        self, *, status: str | None = None, agent: str | None = None, key: str | None = None, limit: int | None = None
+    ) -> Iterable[RunRow]:
         """Runs, newest first."""
 
     def state(self, agent: str, key: str) -> StateRow | None: ...

@@ -77,8 +77,9 @@ class SinkWriter:
 
     def _rows_behind(self, row: int) -> Iterator[bytes]:
         while rows := self._store.outputs(self.spec.name, row, READ_ROWS):
-            for row, text in rows:
+            for _, text in rows:
                 yield text.encode()
+            row = rows[-1][0]
 
     def push(self, row: int, text: str) -> None:
         """A row is durable."""

@@ -1,4 +1,4 @@
-"""An app with a tool of each effect class. Every tool writes what it does to a ledger of its own, synced, that outlives any crash."""
+"""An app with a tool of each effect class. Every tool writes what it does to a ledger, synced, that outlives any crash."""
 
 import asyncio
 import os
