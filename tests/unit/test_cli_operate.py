@@ -212,7 +212,8 @@ def test_a_command_gives_up_on_what_holds_the_folder_and_does_not_answer(
 
 @pytest.mark.usefixtures("engine")
 def test_a_running_engine_is_asked_and_has_committed_when_the_command_returns(shop: Path, call: Call) -> None:
-    found, _ = status(call, "of-large")
+    assert call("signal", "fulfil", "of-large", "other", "1") == (0, "", "signal sent\n")
+    found, _ = status(call, "of-large")  # its event came before the signal, so it is durable too
     assert call("signal", found, "other", "1") == (0, "", "signal sent\n")
     assert call("retry", found)[0] == 1
     assert call("cancel", found) == (0, "", "cancellation is recorded\n")

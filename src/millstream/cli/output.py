@@ -18,11 +18,11 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any, NoReturn, TextIO
 
 import typer
 
+from millstream.core import times
 from millstream.errors import MillstreamError
 
 FAILED, USAGE = 1, 2
@@ -67,12 +67,10 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 def rfc3339(us: int) -> str:
     """Microseconds since the epoch as ``2026-01-02T03:04:05.123456Z``."""
-    seconds, micros = divmod(us, 1_000_000)
     try:
-        whole = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # an event time that its sender made up
+        return times.rfc3339(us)
+    except OverflowError:  # an event time that its sender made up
         return f"{us} us"
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
 
 
 def rfc3339_or_none(us: int | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What the parts of the machine share: the time of the fact at hand, the open commit, the commands so far, numbers, the alarm clock."""
+"""What the parts of the machine share: the time of the fact at hand, the open commit, the commands so far, numbers, alarms."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class Desk:
     """See the module. ``number()`` gives numbers of runs, events, records and so on (core.tables, Numbers)."""
 
     __slots__ = (
-        "graph", "limits", "now", "commit", "commands", "cut", "in_flight", "durable", "keys", "alarms", "touched", "counts", "stopping",
+        "graph", "limits", "now", "commit", "commands", "cut", "in_flight", "durable", "keys", "alarms", "touched", "counts",
+        "stopping",
         "horizon", "_next", "_alarm_order",
     )  # fmt: skip
 

@@ -138,7 +138,13 @@ class Intake:
         )
         self.desk.counts["rejected"] += 1
         if stream != LETTERS_STREAM and self._has_consumers(LETTERS_STREAM):
-            value = {"stream": stream, "position": rejected.position, "error": rejected.reason, "data": data, "at": rfc3339(self.desk.now)}
+            value = {
+                "stream": stream,
+                "position": rejected.position,
+                "error": rejected.reason,
+                "data": data,
+                "at": rfc3339(self.desk.now),
+            }
             self._emit(Emitted(LETTERS_STREAM, value, r.dump(value), stream), None, f"letter-{number}", self.desk.now)
 
     def letters_retried(self, fact: LettersRetried) -> None:
@@ -276,9 +282,7 @@ class Intake:
         self.desk.counts["outputs"] += output.lines
         self.desk.gate(Output(sink.name, row, text))
 
-    def _lines(
-        self, stream: str, spec: StreamSpec, batch: EventBatch, origin: Origin
-    ) -> tuple[list[str], str | None, str | None]:
+    def _lines(self, stream: str, spec: StreamSpec, batch: EventBatch, origin: Origin) -> tuple[list[str], str | None, str | None]:
         try:
             encode = r.dump if spec.codec is None else spec.codec.encode
             lines = [encode(value) if text is None else text for value, text in zip(batch.values, batch.payloads, strict=True)]
@@ -385,7 +389,10 @@ class Intake:
                 "at": rfc3339(self.desk.now),
             }
             self._emit(
-                Emitted(FAILURES_STREAM, value, r.dump(value), run.key), run.number, f"{run.id}/failure/{run.generation}", run.event.time
+                Emitted(FAILURES_STREAM, value, r.dump(value), run.key),
+                run.number,
+                f"{run.id}/failure/{run.generation}",
+                run.event.time,
             )
 
     # --- sinks ----------------------------------------------------------------------------------------------------

@@ -49,7 +49,6 @@ GROUPS = (64, 8, 1)  # suspects start with so few others, death after death; one
 POISONED = DEATHS - 1 + len(GROUPS)  # ``resumes`` of a run that was started alone and died
 
 
-
 class Poison(msgspec.Struct, frozen=True, gc=False):
     """A run is to fail: it took the process with it once too often."""
 
@@ -631,7 +630,7 @@ class Lifecycle:
 
 POISON = {
     "type": "Poisoned",
-    "message": f"the process died {POISONED + 1} times in a row while this run was active and got nowhere, the last time with nothing "
+    "message": f"the process died {POISONED + 1} times in a row while this run was active and got nowhere, at last with nothing "
     "else running. It is kept: `millstream show` tells how far it came, `millstream retry` tries it again",
     "data": None,
 }

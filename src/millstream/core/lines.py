@@ -40,7 +40,22 @@ class Queued:
 class Instance:
     """One agent instance (agent, key) in memory."""
 
-    __slots__ = ("spec", "key", "partition", "loaded", "state", "version", "state_run", "asking", "changed", "line", "more", "holder", "ready", "starting")
+    __slots__ = (
+        "spec",
+        "key",
+        "partition",
+        "loaded",
+        "state",
+        "version",
+        "state_run",
+        "asking",
+        "changed",
+        "line",
+        "more",
+        "holder",
+        "ready",
+        "starting",
+    )
 
     def __init__(self, spec: AgentSpec, key: str, partition: int) -> None:
         self.spec = spec
@@ -209,7 +224,13 @@ class Lines:
                 instance.asking = True
                 instance.more = False  # what comes meanwhile is kept in memory, behind what the store answers
                 self.desk.say(
-                    LoadLine(instance.spec.name, instance.key, 0, self.desk.limits.line, self.desk.after(instance.spec.name, instance.key))
+                    LoadLine(
+                        instance.spec.name,
+                        instance.key,
+                        0,
+                        self.desk.limits.line,
+                        self.desk.after(instance.spec.name, instance.key),
+                    )
                 )
             else:
                 self._cool(instance)

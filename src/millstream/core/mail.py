@@ -318,10 +318,9 @@ class Mail:
             answer,
             None if wrapped is None else r.dump(wrapped),
         )
-        if waiting is not None:
-            if step in waiting.waits and not waiting.replaying and not waiting.in_hand:
-                self._consume(waiting, waiting.waits[step], mail, stored=False)
-                return
+        if waiting is not None and step in waiting.waits and not waiting.replaying and not waiting.in_hand:
+            self._consume(waiting, waiting.waits[step], mail, stored=False)
+            return
         self._store(mail, waiting)  # also where nobody waits for it any more: a retry may ask for it
 
 

@@ -331,7 +331,11 @@ class Steps:
         if following is Next.RECORD:
             run.open -= 1
             if ended is Ended.NOT_DONE:
-                error = {"type": "NotDone", "message": "its probe says that it did not happen, and its attempts are used up", "data": None}
+                error = {
+                    "type": "NotDone",
+                    "message": "its probe says that it did not happen, and its attempts are used up",
+                    "data": None,
+                }
             self._outcome(run, step, result, error, note=None)
         elif step.cancelled and not step.ambiguous and ended in (Ended.NOT_SENT, Ended.NOT_DONE):
             self.withdraw(run, step, opened=True)
@@ -403,7 +407,12 @@ class Steps:
 
     def _perform_again(self, run: Run, step: Step) -> None:
         policy = step.policy
-        if step.ambiguous and policy.effect is Effect.IDEMPOTENT and self.desk.now >= step.sent + policy.key_ttl and not step.granted:
+        if (
+            step.ambiguous
+            and policy.effect is Effect.IDEMPOTENT
+            and self.desk.now >= step.sent + policy.key_ttl
+            and not step.granted
+        ):
             self._doubt(run, step, Ended.AMBIGUOUS, EXPIRED)  # the rest before this attempt was longer than the key is honoured
             self.lifecycle.rest(run)
         elif policy.effect is Effect.READ or (policy.effect is not Effect.AT_MOST_ONCE and not step.granted):

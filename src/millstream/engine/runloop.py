@@ -209,10 +209,10 @@ class HeldFuture(RunFuture):
 
     def cancel(self, msg: Any | None = None) -> bool:
         loop: Any = self.get_loop()
+        on_cancel, self._on_cancel = self._on_cancel, None
         if self.done() or loop.closed:
             return super().cancel(msg)
         self._message = msg
-        on_cancel, self._on_cancel = self._on_cancel, None
         if on_cancel is not None:
             self.asked = True
             on_cancel()

@@ -159,5 +159,3 @@ class Runs:
         handle.root = None
         handle.dump_state = None
         loop.handle = None
-
-

@@ -1,67 +1,84 @@
-"""Run worlds: ``python -m millstream.testing.simulator --seeds 100000``, or one again with ``--seed N --trace``."""
+"""``python -m millstream.testing.simulator``: many seeds, or one with everything that happens in it."""
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import sys
 import time
 from collections import Counter
 
-from millstream.testing.simulator.violation import INVARIANTS, Violation
-from millstream.testing.simulator.world import World
+from millstream.testing.simulator import Failed, World, simulate
+
+CHUNK = 50
 
 
-def report(world: World, violation: Violation) -> str:
-    """What a failure prints: the seed, the command that replays it, the invariant, the last events."""
-    events = "\n".join(f"  step {step} life {life} at {at}: {what}" for step, life, at, what in world.events)
-    return (
-        f"seed {world.seed}: {violation}\n"
-        f"the invariant: {INVARIANTS[violation.invariant]}\n"
-        f"again: python -m millstream.testing.simulator --seed {world.seed} --trace\n{events}"
+def main(arguments: list[str] | None = None) -> int:
+    """Run. Returns 1 if an invariant was broken."""
+    parser = argparse.ArgumentParser(
+        prog="python -m millstream.testing.simulator", description="Deterministic simulation of the core."
     )
+    parser.add_argument("--seeds", type=int, default=1_000, help="how many")
+    parser.add_argument("--start", type=int, default=0, help="the first of them")
+    parser.add_argument("--seed", type=int, help="this one only")
+    parser.add_argument("--trace", action="store_true", help="with --seed: print every event, fact and command")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    given = parser.parse_args(arguments)
+    if given.seed is not None:
+        return _one(given.seed, given.trace)
+    return _many(given.start, given.seeds, given.jobs)
 
 
-def run(seed: int, *, trace: bool = False) -> World:
-    """One seed.
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
 
-    Raises:
-        AssertionError: an invariant does not hold; the text is ``report``'s.
-    """
+
+def _one(seed: int, trace: bool) -> int:
     world = World(seed, trace=trace)
     try:
         world.run()
-    except Violation as violation:
-        raise AssertionError(report(world, violation)) from violation
-    return world
+    except Failed as failed:
+        if trace:
+            _say("\n".join(world.told()))
+        _say(str(failed))
+        return 1
+    if trace:
+        _say("\n".join(world.told()))
+        _say(f"trace {world.hash}")
+    _say(f"seed {seed}: {dict(world.counts)}")
+    return 0
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m millstream.testing.simulator", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1000, help="how many worlds")
-    parser.add_argument("--start", type=int, default=0, help="the first seed")
-    parser.add_argument("--seed", type=int, help="one world only")
-    parser.add_argument("--trace", action="store_true", help="print all that happens, and a hash of it")
-    options = parser.parse_args()
-    seeds = [options.seed] if options.seed is not None else range(options.start, options.start + options.seeds)
+def _many(start: int, seeds: int, jobs: int) -> int:
+    began = time.perf_counter()
     counts: Counter[str] = Counter()
-    failed = 0
-    began = time.monotonic()
-    for done, seed in enumerate(seeds, 1):
+    failures: list[str] = []
+    chunks = [range(first, min(first + CHUNK, start + seeds)) for first in range(start, start + seeds, CHUNK)]
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        for done, (counted, failed) in enumerate(pool.imap_unordered(_chunk, chunks), 1):
+            counts += counted
+            failures += failed
+            if failed:
+                _say("\n\n".join(failed))
+            if done % 20 == 0:
+                _say(f"{done * CHUNK:,} seeds, {len(failures)} failed")
+    took = time.perf_counter() - began
+    for what, number in sorted(counts.items()):
+        _say(f"{number:>12,}  {what}")
+    _say(f"{seeds:,} seeds, {len(failures)} failed, {took:.1f} s, {seeds / took:.0f} seeds/s")
+    return 1 if failures else 0
+
+
+def _chunk(seeds: range) -> tuple[Counter[str], list[str]]:
+    counts: Counter[str] = Counter()
+    failures = []
+    for seed in seeds:
         try:
-            world = run(seed, trace=options.trace)
-        except AssertionError as failure:
-            failed += 1
-            print(failure, flush=True)
-            continue
-        counts += world.counts
-        if options.trace:
-            print(*(f"step {step} life {life} at {at}: {what}" for step, life, at, what in world.events), sep="\n")
-            print("hash", world.hash)
-        if done % 1000 == 0:
-            print(f"{done} seeds, {failed} failed, {done / (time.monotonic() - began):.0f} a second", file=sys.stderr, flush=True)
-    print(f"{len(seeds)} seeds, {failed} failed")
-    print(", ".join(f"{what} {count:,}" for what, count in counts.most_common()))
-    return 1 if failed else 0
+            counts += simulate(seed)
+        except Failed as failed:
+            failures.append(str(failed))
+    return counts, failures
 
 
 if __name__ == "__main__":

@@ -94,7 +94,9 @@ class Audit:
         idle = [lifecycle.residents[number] for number in lifecycle.idle]
         busy = sum(1 for run in idle if run.busy() or (run.wake is not None and run.wake <= life.machine.desk.now))
         if len(lifecycle.idle) > limits.idle + busy or len(lines.cold) > limits.instances or len(lines.ready) > limits.ready:
-            raise Violation("counts", f"{len(lifecycle.idle)} idle handlers, {len(lines.cold)} idle keys, {len(lines.ready)} ready: too many")
+            raise Violation(
+                "counts", f"{len(lifecycle.idle)} idle handlers, {len(lines.cold)} idle keys, {len(lines.ready)} ready: too many"
+            )
         if any(len(instance.line) > 2 * limits.line + 1 for instance in lines.instances.values()):
             raise Violation("counts", "a line in memory is longer than it may be")
         if set(lifecycle.residents) != set(self._handlers):
@@ -189,7 +191,9 @@ class Audit:
             if not intents:
                 raise Violation("intent-before-effect", f"{request.place} is sent, and no intent of it is durable")
             if request.effect is Effect.AT_MOST_ONCE and command.attempt not in [row.attempt for row in intents]:
-                raise Violation("intent-before-effect", f"attempt {command.attempt} at {request.place} has no durable intent of its own")
+                raise Violation(
+                    "intent-before-effect", f"attempt {command.attempt} at {request.place} has no durable intent of its own"
+                )
             intended = [row.args for row in intents if row.args is not None][-1]
             if intended != request.arguments:
                 raise Violation("same-request", f"{request.place} is sent with {request.arguments}; intended was {intended}")
@@ -233,7 +237,9 @@ class Audit:
     def output(self, life: Life, command: Output) -> None:
         rows = life.store.outputs(command.sink, command.row - 1, 1)
         if rows != [(command.row, command.text)]:
-            raise Violation("durable-answer", f"sink {command.sink} is given row {command.row}: {command.text!r}; durable is {rows}")
+            raise Violation(
+                "durable-answer", f"sink {command.sink} is given row {command.row}: {command.text!r}; durable is {rows}"
+            )
 
     def answered(self, life: Life, command: Answer) -> None:
         if command.error is None and type(life.fact) is not Durable:
@@ -263,7 +269,9 @@ class Audit:
         now = r.json_decode(record.result or "{}").get("by", [])
         grown = now[: len(by)] == by and all(name == run for name in now[len(by) :]) and len(now) > len(by)
         if note != {"version": version + 1, "before": before} or not grown:
-            raise Violation("no-lost-update", f"{place}: after version {version} of run {before} {by} comes {note} of run {run}: {now}")
+            raise Violation(
+                "no-lost-update", f"{place}: after version {version} of run {before} {by} comes {note} of run {run}: {now}"
+            )
         self._states[place] = (version + 1, record.run, now)
 
     def _check_received(self, record: RecordRow) -> None:
@@ -322,14 +330,14 @@ class Audit:
                 raise Violation("effect-class", f"{place} acted, and recorded is that it failed: {outcomes[-1]}")
             if status is None or status.status in (r.DONE, r.QUEUED):
                 raise Violation("effect-class", f"{place} acted, and no outcome of it is recorded; its run is {status}")
-        places = {place: acts for place, acts in self.far_side.acts()}
+        places = dict(self.far_side.acts())
         tables: Any = store.tables()
         for row in tables["records"].values():
             if row.kind != r.RESULTED or row.error is not None or row.effect in (None, "read") or settled(row):
                 continue
-            run = store.run(row.run)
-            assert run is not None
-            place = f"{run_id(run.partition, run.run)}/{row.step}"
+            ended = store.run(row.run)
+            assert ended is not None
+            place = f"{run_id(ended.partition, ended.run)}/{row.step}"
             if place not in places and self.far_side.done(self.far_side.steps[place].key) is None:
                 raise Violation("effect-class", f"{place} is recorded as done, and the far side never did it")
 

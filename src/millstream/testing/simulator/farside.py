@@ -6,7 +6,6 @@ key row are one, the probe of VERIFIED is honest. AT_MOST_ONCE promises nothing:
 
 from __future__ import annotations
 
-from typing import Any
 
 import msgspec
 
@@ -71,7 +70,9 @@ class FarSide:
         if step is None:
             step = self.steps[request.place] = Step(request.key, request.arguments, request.sent)
         elif request.effect is not Effect.READ and (step.key != request.key) != (step.arguments != request.arguments):
-            raise Violation("same-request", f"{request.place} was {step.key} {step.arguments}, and is {request.key} {request.arguments}")
+            raise Violation(
+                "same-request", f"{request.place} was {step.key} {step.arguments}, and is {request.key} {request.arguments}"
+            )
         elif step.key != request.key:  # it failed, and a retry of its run asks for something else
             step.key, step.arguments, step.first_sent = request.key, request.arguments, request.sent
         step.requests += 1
@@ -104,4 +105,3 @@ class FarSide:
     def acts(self) -> list[tuple[str, list[Act]]]:
         """Of every step that changed the world."""
         return [(place, step.acts) for place, step in self.steps.items() if step.acts]
-

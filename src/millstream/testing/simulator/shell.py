@@ -1,7 +1,7 @@
-"""One life of the engine, without its threads: the real core, the real handlers, the real loader; the rest happens when it is told to.
+"""One life of the engine, without its threads: real core, real handlers, real loader; the rest happens when it is told to.
 
-What a crash leaves is in ``Remains``: the store's commits, the far side, the sinks' content, and how late it is. A ``Life`` is what
-a crash ends. Facts and commands go round as in ``engine.Engine.feed``; where the engine has a thread, a task or a socket, a life has a
+What a crash leaves is in ``Remains``: the store's commits, the far side, the sinks' content, and how late it is. A ``Life`` is
+what a crash ends. Facts and commands go round as in ``engine.Engine.feed``; where the engine has a thread, a task or a socket, a life has a
 method: the commit is taken, and is durable later or never; an attempt acts, ends, hangs, or is lost.
 """
 
@@ -216,7 +216,14 @@ class Life:
         call = command.body
         arguments = encode_arguments(call.args, call.kwargs)
         request = Request(
-            command.run, f"{command.id}/{command.step}", command.attempt, command.key, call.spec, arguments, self.clock.at, self.number
+            command.run,
+            f"{command.id}/{command.step}",
+            command.attempt,
+            command.key,
+            call.spec,
+            arguments,
+            self.clock.at,
+            self.number,
         )
         self._admit(Attempt(request, command.step, False))
         self.audit.performed(self, command, request)
@@ -399,4 +406,3 @@ class Life:
             and not self.loader.pending
             and all(not writer.pending and writer.recorded == writer.row for writer in self.writers.values())
         )
-

@@ -39,3 +39,22 @@ class Violation(AssertionError):
         super().__init__(f"{invariant}: {text}")
         self.invariant = invariant
         self.text = text
+
+
+class Failed(AssertionError):
+    """A world broke an invariant; the message holds all that is needed to look for the cause.
+
+    Attributes:
+        seed: of the world.
+        violation: which invariant, and how.
+    """
+
+    def __init__(self, seed: int, violation: Violation, events: list[str]) -> None:
+        command = f"python -m millstream.testing.simulator --seed {seed} --trace"
+        last = "\n".join(f"    {event}" for event in events)
+        super().__init__(
+            f"seed {seed} broke {violation.invariant} ({INVARIANTS[violation.invariant]}):\n{violation.text}\n"
+            f"replay it: {command}\nthe last {len(events)} events (step, life, time, what):\n{last}"
+        )
+        self.seed = seed
+        self.violation = violation

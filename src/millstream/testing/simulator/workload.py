@@ -98,7 +98,7 @@ async def play(ctx: Context[Any], seen: list[Any], program: Program) -> None:
 
 
 async def _tool(ctx: Context[Any], seen: list[Any], name: str, n: int) -> None:
-    result = await TOOLS[name](n)  # type: ignore[operator]
+    result = await TOOLS[name](n)
     seen.append([name, result["ref"]])
 
 
@@ -295,9 +295,7 @@ def graph(edition: int) -> Graph:
     sources = {
         name: msgspec.structs.replace(spec, key=functools.partial(key_of, edition)) for name, spec in compiled.sources.items()
     }
-    agents = {
-        name: msgspec.structs.replace(spec, fingerprint=f"edition-{edition}") for name, spec in compiled.agents.items()
-    }
+    agents = {name: msgspec.structs.replace(spec, fingerprint=f"edition-{edition}") for name, spec in compiled.agents.items()}
     return msgspec.structs.replace(compiled, agents=agents, sources=sources)
 
 

@@ -236,9 +236,9 @@ class World:
             self.counts["deaths with something gathered"] += 1
         for attempt in life.attempts.values():
             self.counts["attempts that died"] += 1
-            if not attempt.probing and attempt.result is None and attempt.request.effect is not Effect.READ:
-                if attempt.request.effect is not Effect.TRANSACTIONAL and chance.random() < 0.3:
-                    self.remains.far_side.late.append(attempt.request)  # it is on the wire
+            on_the_wire = not attempt.probing and attempt.result is None
+            if on_the_wire and attempt.request.effect not in (Effect.READ, Effect.TRANSACTIONAL) and chance.random() < 0.3:
+                self.remains.far_side.late.append(attempt.request)  # it is on the wire
         self.note("crash")
         life.crash()
         if chance.random() < 0.3:
@@ -262,9 +262,9 @@ class World:
             elif life.gathered:
                 self._begin_commit()
         for attempt in life.attempts.values():
-            if not attempt.probing and attempt.result is None and attempt.request.effect not in (Effect.READ, Effect.TRANSACTIONAL):
-                if chance.random() < 0.3:
-                    self.remains.far_side.late.append(attempt.request)
+            on_the_wire = not attempt.probing and attempt.result is None
+            if on_the_wire and attempt.request.effect not in (Effect.READ, Effect.TRANSACTIONAL) and chance.random() < 0.3:
+                self.remains.far_side.late.append(attempt.request)
         self.note("exit")
         life.exit()
         if self.plan.edits and chance.random() < 0.5:
@@ -301,7 +301,7 @@ class World:
         draw = chance.random()
         sleeping = self.life.store.wakes(1 << 62, 1) if draw < 0.3 else ()
         if sleeping:
-            clock.at = max(clock.at, sleeping[0].wake)
+            clock.at = max(clock.at, sleeping[0].wake or 0)
         elif self.life.wake is not None and draw < 0.7:
             clock.at = max(clock.at, self.life.wake)
         else:
@@ -424,7 +424,7 @@ class World:
         unanswered = [id for id, answered in self.signals.items() if not answered]
         if unanswered and chance.random() < 0.5:
             id = chance.choice(unanswered)
-            fact = self._signal_facts[id]
+            fact: Any = self._signal_facts[id]
             self.counts["signals sent again"] += 1
         else:
             id = f"signal-{len(self.signals)}"
@@ -471,7 +471,9 @@ class World:
     def _settle_doubt(self, doubt: Any, how: str) -> None:
         self.note("settle", f"{doubt.run}/{doubt.step} {how}")
         value = dump({"ref": "settled"}) if how == "result" else "it did not happen" if how == "fail" else None
-        self.life.feed(Settled(self.remains.clock.at, doubt.run, doubt.step, how, value, "somebody", self._ask("settle", doubt.run)))
+        self.life.feed(
+            Settled(self.remains.clock.at, doubt.run, doubt.step, how, value, "somebody", self._ask("settle", doubt.run))
+        )
 
     def _retry(self) -> None:
         runs = [row for row in self.life.store.runs() if row.status in ENDED]
@@ -574,7 +576,11 @@ class World:
                         self.signals[id] = False
                         self.note("signal", f"{id} to run {row.run}")
                         token = self._ask("signal", id)
-                        life.feed(Signalled(self.remains.clock.at, row.run, row.agent, row.key, name, dump(id), about, id, None, False, token))
+                        life.feed(
+                            Signalled(
+                                self.remains.clock.at, row.run, row.agent, row.key, name, dump(id), about, id, None, False, token
+                            )
+                        )
                         return True
         sleeping = store.wakes(1 << 62, 1)
         if sleeping and life.wake is not None:
@@ -607,7 +613,9 @@ class World:
         fits = self.life.machine.mail.fits
         heads: dict[tuple[str, str], Any] = {}
         for row in store.runs():
-            if row.turn is not None and (row.agent, row.key) not in heads or row.turn is not None and row.turn < heads[row.agent, row.key].turn:
+            if (row.turn is not None and (row.agent, row.key) not in heads) or (
+                row.turn is not None and row.turn < heads[row.agent, row.key].turn
+            ):
                 heads[row.agent, row.key] = row
             if row.status not in ("waiting", "in_doubt"):
                 continue
@@ -621,7 +629,9 @@ class World:
             if row.status in ("queued", "running"):
                 raise Violation("waits-rightly", f"run {row.run} is {row.status} at the head of its line, and nobody starts it")
         if store.backlog_bytes() != self.life.machine.lines.backlog:
-            raise Violation("counts", f"the backlog is {store.backlog_bytes()} bytes; the core counts {self.life.machine.lines.backlog}")
+            raise Violation(
+                "counts", f"the backlog is {store.backlog_bytes()} bytes; the core counts {self.life.machine.lines.backlog}"
+            )
 
     def _check_accounted(self) -> None:
         """Every event that a source has given was handled once by the agent that it is for; bad lines are dead letters."""
@@ -643,7 +653,9 @@ class World:
                 id = value["id"] if feed.name != "ticks" else f"ticks:{place}"
                 if "key" in value or ("late_key" in value and (feed.name, id) in events):
                     expected[feed.name, id] = 1
-                elif "late_key" in value and not any('"late_key"' in row.data and f'"{value["id"]}"' in row.data for row in letters):
+                elif "late_key" in value and not any(
+                    '"late_key"' in (row.data or "") and f'"{value["id"]}"' in (row.data or "") for row in letters
+                ):
                     raise Violation("accounted", f"{id} of {feed.name} is neither an event nor a dead letter")
         if events != expected:
             raise Violation("accounted", f"missing {expected - events}, too many {events - expected}")
