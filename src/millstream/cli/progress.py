@@ -49,7 +49,7 @@ class Progress:
         self._stored = Stored(folder)
         self._window = self._began
         self._told = self._untold = 0
-        self._rate: deque[tuple[float, int]] = deque()
+        self._rate: deque[tuple[float, int]] = deque([(self._began, 0)])  # (time, events handled until then)
         self._last = ""
 
     # what the engine says
@@ -122,7 +122,7 @@ class Progress:
     def _figures(self, stats: Stats) -> str:
         waiting = max(stats.waiting, self._stored.runs.get("waiting", 0))
         words = [
-            f"{self._per_second(stats.accepted):,.0f} events/s",
+            f"{self._per_second(stats):,.0f} events/s",
             f"accepted {stats.accepted:,}",
             f"done {stats.done:,}",
             f"failed {stats.failed:,}",
@@ -137,13 +137,14 @@ class Progress:
             words.append(f"sources wait: {stats.paused}")
         return ", ".join(words)
 
-    def _per_second(self, accepted: int) -> float:
-        now = time.monotonic()
-        self._rate.append((now, accepted))
-        while len(self._rate) > 2 and self._rate[1][0] < now - RATE_S:
+    def _per_second(self, stats: Stats) -> float:
+        """Events that were handled, lately. They are accepted in bursts, so that would say little of how fast it is."""
+        now, handled = time.monotonic(), stats.done + stats.failed if self.graph.agents else stats.accepted
+        while len(self._rate) > 1 and self._rate[1][0] < now - RATE_S:
             self._rate.popleft()
-        (since, before), seconds = self._rate[0], now - self._rate[0][0]
-        return (accepted - before) / seconds if seconds > 0 and since < now else 0.0
+        since, before = self._rate[0]
+        self._rate.append((now, handled))
+        return (handled - before) / max(now - since, 0.001)
 
     # the end
 
@@ -220,7 +221,7 @@ class Block(Progress):
         block, column = Text(no_wrap=True), 0
         for name, value, style in (
             ("", f"{seconds} s" if seconds < 60 else span(seconds * 1_000_000), ""),
-            ("events/s", f"{self._per_second(stats.accepted):,.0f}", "bold"),
+            ("events/s", f"{self._per_second(stats):,.0f}", "bold"),
             ("accepted", f"{stats.accepted:,}", "bold"),
             ("done", f"{stats.done:,}", "bold green"),
             ("failed", f"{failed:,}", "bold red" if failed else "bold"),

@@ -410,10 +410,10 @@ class Lifecycle:
                     self.steps.due(run, step)
                 else:
                     self.watch(run, step.due[0])
-        if run.timer is None or run.in_hand or number not in self.residents:
+        if run.in_hand or number not in self.residents:
             return  # what it has been handed may cancel the timer; else it is looked at when the run is at rest
-        if run.timer[0] > self.desk.now:
-            self.watch(run, run.timer[0])
+        if run.timer is None or run.timer[0] > self.desk.now:
+            self.rest(run)
         else:
             self.stir(run)
             fired = self.record(run, r.FIRED, run.timer[1])

@@ -23,7 +23,7 @@ from millstream.core.tables import EventRow
 from millstream.core.times import utc
 from millstream.engine.outcomes import rebuild
 from millstream.engine.performer import Call
-from millstream.engine.runloop import RunLoop, shell_safe
+from millstream.engine.runloop import HeldFuture, RunLoop, shell_safe
 from millstream.errors import AskFailed, Deadlock, NotFound, RunPutAway, ToolFailed
 
 Outcome = tuple[str | None, dict[str, Any] | None]
@@ -168,21 +168,10 @@ class Handle:
 
     async def _effect(self, call: StepCall, spec: ToolSpec) -> str:
         """Cancelling does not abandon it: it is cancelled in the tool, and the handler goes on when its outcome is recorded."""
-        future = self._ask(call)
-        cancelled: asyncio.CancelledError | None = None
-        while True:
-            try:
-                result, error = await future
-                break
-            except asyncio.CancelledError as caught:
-                if future.done() and not future.cancelled():
-                    raise
-                if cancelled is None:
-                    self.cancels.append(call.step)
-                cancelled = caught
-                future = self.waiting[call.step] = self.loop.create_future()
-        if cancelled is not None:
-            raise cancelled
+        self._check_open()
+        self.calls.append(call)
+        future = self.waiting[call.step] = HeldFuture(self.loop, lambda: self.cancels.append(call.step))
+        result, error = await future
         if error is not None:
             raise rebuild(spec, error)
         return result or "null"
@@ -315,7 +304,11 @@ class Handle:
     def hand(self, step: str, outcome: Any) -> None:
         """Complete a step for the handler, if it still waits for it."""
         future = self.waiting.pop(step, None)
-        if future is not None and not future.done():
+        if future is None or future.done():
+            return
+        if isinstance(future, HeldFuture) and future.asked:
+            future.end()
+        else:
             future.set_result(outcome)
 
     def replace_state(self, state: str | None) -> None:

@@ -60,6 +60,7 @@ class Audit:
         self._states: dict[tuple[str, str], tuple[int, int, list[str]]] = {}  # version, run, who touched it
         self._last: dict[str, tuple[int, int]] = {}  # step -> its last attempt: when it was sent, in which life
         self._began: dict[tuple[str, str], int] = {}  # (agent, key) -> the last run that began in this life
+        self._begun: set[int] = set()  # and all that did
         self._received: dict[str, tuple[int, str | None]] = {}  # signal id -> who received it
 
     def read(self) -> str:
@@ -74,6 +75,7 @@ class Audit:
         self._places.clear()
         self._ended.clear()
         self._began.clear()
+        self._begun.clear()
 
     def died(self, life: Life) -> None:
         for number, handler in self._handlers.items():
@@ -111,10 +113,11 @@ class Audit:
             raise Violation("one-run-per-key", f"run {command.id} of {place} starts while the handler of run {other} lives")
         if command.run in self._handlers:
             raise Violation("one-run-per-key", f"run {command.id} starts twice")
-        if command.generation == 0 and command.at == life.machine.desk.now:
+        if command.generation == 0 and command.at == life.machine.desk.now and command.run not in self._begun:
             if command.run < self._began.get(place, 0):
                 raise Violation("arrival-order", f"run {command.id} of {place} begins after {self._began[place]}, which came later")
             self._began[place] = command.run
+            self._begun.add(command.run)
         begun = f"{command.run} {command.generation} {life.edition} {command.state} {command.event.payload} {command.at}"
         handler = _Handler(place, command.generation, blake2b(begun.encode(), digest_size=16).digest(), life.edition)
         self._handlers[command.run] = handler

@@ -120,11 +120,20 @@ class Life:
         attempts: what runs, by (run, step).
         commit: the one that was taken and is not durable.
         paused: why sources are not read.
+        spy: told every fact, and what the core says to it.
         wake: when the core wants to be told that time has passed, us.
         answers: what those who asked were told, by token.
     """
 
-    def __init__(self, remains: Remains, audit: Audit, *, edition: int = 0, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        remains: Remains,
+        audit: Audit,
+        *,
+        edition: int = 0,
+        limits: Limits | None = None,
+        spy: Callable[[Fact, list[Any]], None] | None = None,
+    ) -> None:
         remains.lives += 1
         self.number = remains.lives
         self.remains = remains
@@ -133,6 +142,7 @@ class Life:
         self.clock = remains.clock
         self.far_side = remains.far_side
         self.edition = edition
+        self.spy = spy
         self.graph = graph(edition)
         self.attempts: dict[tuple[int, str], Attempt] = {}
         self.commit: Commit | None = None
@@ -189,7 +199,10 @@ class Life:
             while place < len(facts):
                 self.fact = fact = facts[place]
                 place += 1
-                for command in handle(fact):
+                commands = handle(fact)
+                if self.spy is not None:
+                    self.spy(fact, commands)
+                for command in commands:
                     dispatch[type(command)](command)
         finally:
             facts.clear()

@@ -24,7 +24,8 @@ from millstream.testing.simulator import workload
 from millstream.testing.simulator.audit import Audit
 from millstream.testing.simulator.farside import Request
 from millstream.testing.simulator.shell import Attempt, Life, Remains
-from millstream.testing.simulator.violation import Violation
+from millstream.testing.simulator.trace import line_of
+from millstream.testing.simulator.violation import Failed, Violation
 
 SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
 
@@ -110,8 +111,7 @@ class World:
         self.step = 0
         self.calm = False
         self._trace = trace
-        self._hash = blake2b(digest_size=16)
-        self.events: deque[tuple[int, int, int, str]] = deque(maxlen=None if trace else 20)
+        self.events: deque[tuple[int, int, int, str, object]] = deque(maxlen=None if trace else 20)
         self.life: Life
 
     def _lines(self, source: str) -> list[bytes]:
@@ -133,15 +133,21 @@ class World:
     def note(self, what: str, about: object = "") -> None:
         """Something happened."""
         self.counts[what] += 1
-        event = (self.step, self.life.number, self.remains.clock.at, f"{what} {about}")
-        self.events.append(event)
-        if self._trace:
-            self._hash.update(repr(event).encode())
+        self.events.append((self.step, self.remains.lives, self.remains.clock.at, what, about))
+
+    def told(self) -> list[str]:
+        """What happened, as text: everything when traced, else the last twenty events."""
+        return [f"{step:>4} {life:>3} {at} {what} {about}" for step, life, at, what, about in self.events]
+
+    def _spy(self, fact: Any, commands: list[Any]) -> None:
+        step, life, at = self.step, self.remains.lives, self.remains.clock.at
+        self.events.append((step, life, at, "  fact", line_of(fact)))
+        self.events.extend((step, life, at, "     >", line_of(command)) for command in commands)
 
     @property
     def hash(self) -> str:
         """Of all that happened, for comparison with another run of the same seed (only when traced)."""
-        return self._hash.hexdigest()
+        return blake2b("\n".join(self.told()).encode(), digest_size=16).hexdigest()
 
     # --- the course of it -----------------------------------------------------------------------------------------
 
@@ -149,8 +155,14 @@ class World:
         """Chaos, then calm.
 
         Raises:
-            Violation: an invariant does not hold.
+            Failed: an invariant does not hold.
         """
+        try:
+            self._run()
+        except Violation as violation:
+            raise Failed(self.seed, violation, self.told()[-20:]) from violation
+
+    def _run(self) -> None:
         try:
             self._live()
             while self.step < self.plan.steps:
@@ -163,16 +175,15 @@ class World:
         except Exception as error:
             raise Violation("no-exception", f"{type(error).__name__}: {error}") from error
         finally:
-            if hasattr(self.life, "runs"):
+            if hasattr(self, "life"):
                 self.life.runs.close()
 
     def _live(self) -> None:
         """A process starts."""
         self._tokens.clear()
-        self.life = Life.__new__(Life)
-        self.life.number = self.remains.lives + 1
         self.note("life", f"edition {self.edition}")
-        self.life.__init__(self.remains, self.audit, edition=self.edition, limits=self.plan.limits)  # type: ignore[misc]
+        spy = self._spy if self._trace else None
+        self.life = Life(self.remains, self.audit, edition=self.edition, limits=self.plan.limits, spy=spy)
         for feed in self.feeds:
             position = self.life.positions.get(feed.name)
             feed.unsure.clear()
@@ -659,3 +670,14 @@ class World:
                     raise Violation("accounted", f"{id} of {feed.name} is neither an event nor a dead letter")
         if events != expected:
             raise Violation("accounted", f"missing {expected - events}, too many {events - expected}")
+
+
+def simulate(seed: int) -> Counter[str]:
+    """One world, from its beginning to its end. Gives what happened in it, counted.
+
+    Raises:
+        Failed: an invariant does not hold.
+    """
+    world = World(seed)
+    world.run()
+    return world.counts
