@@ -6,7 +6,6 @@ key row are one, the probe of VERIFIED is honest. AT_MOST_ONCE promises nothing:
 
 from __future__ import annotations
 
-
 import msgspec
 
 from millstream.core.effects import Effect

@@ -1,8 +1,8 @@
 """One life of the engine, without its threads: real core, real handlers, real loader; the rest happens when it is told to.
 
 What a crash leaves is in ``Remains``: the store's commits, the far side, the sinks' content, and how late it is. A ``Life`` is
-what a crash ends. Facts and commands go round as in ``engine.Engine.feed``; where the engine has a thread, a task or a socket, a life has a
-method: the commit is taken, and is durable later or never; an attempt acts, ends, hangs, or is lost.
+what a crash ends. Facts and commands go round as in ``engine.Engine.feed``; where the engine has a thread, a task or a socket,
+a life has a method: the commit is taken, and is durable later or never; an attempt acts, ends, hangs, or is lost.
 """
 
 from __future__ import annotations
