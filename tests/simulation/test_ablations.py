@@ -13,8 +13,7 @@ from millstream.core.intake import Intake
 from millstream.core.lifecycle import Lifecycle
 from millstream.core.mail import Mail
 from millstream.core.tables import RECORDS, SOURCES, Commit
-from millstream.testing.simulator.violation import Violation
-from millstream.testing.simulator.world import World
+from millstream.testing.simulator import Failed, simulate
 
 SEEDS = 150
 
@@ -23,9 +22,9 @@ def found(seeds: int = SEEDS) -> str | None:
     """The invariant that the first seed to fail names."""
     for seed in range(seeds):
         try:
-            World(seed).run()
-        except Violation as violation:
-            return violation.invariant
+            simulate(seed)
+        except Failed as failed:
+            return failed.violation.invariant
     return None
 
 

@@ -1,7 +1,7 @@
 """Deterministic simulation of the whole core: one seed is one world, the same every time.
 
-The core, the handlers and their loops are the real ones; the threads, sockets, disks and clocks around them are simulated, and the
-world does to them whatever its seed says: deliveries twice and in another order, tools that fail, hang, or act after they timed out,
+The core, the handlers and their loops are the real ones; the threads, sockets, disks and clocks around them are simulated, and
+the world does to them whatever its seed says: deliveries twice and in another order, tools that fail, hang, or act too late,
 commits that are lost, clocks that go back, deaths of the process at any moment. Named invariants (``INVARIANTS``) are checked at
 every step; then the faults stop, and everything must come to its end.
 

@@ -22,7 +22,7 @@ def line_of(thing: Any) -> str:
     """A fact or a command, shortened."""
     fields = {name: getattr(thing, name) for name in thing.__struct_fields__ if name not in ("event", "body", "at")}
     if isinstance(thing, Arrived | LettersRetried):
-        fields["batch"] = thing.batch.ids
+        fields.update(batch=thing.batch.ids, known=sorted(thing.known))
     elif isinstance(thing, RunsLoaded):
         fields["histories"] = [(h.run.run, h.run.status, h.run.turn, len(h.records), len(h.mail)) for h in thing.histories]
     elif isinstance(thing, LinesLoaded):

@@ -451,7 +451,8 @@ class World:
         self.note("signal", f"{id} {fact}")
         known = bool(store.seen(SIGNAL_IDS, [signal_id(fact[1], fact[2], id)]))
         token = self._ask("signal", id)
-        life.feed(Signalled(self.remains.clock.at, *fact, id, "somebody", known, token))
+        run, agent, key, name, value, about = fact
+        life.feed(Signalled(self.remains.clock.at, run, agent, key, name, value, about, id, "somebody", known, token))
         self._hear()
 
     def _ask(self, what: str, about: Any) -> int:
