@@ -9,7 +9,8 @@ import sys
 import time
 from collections import Counter
 
-from millstream.testing.simulator import Failed, World, simulate
+from millstream.testing.simulator import Failed, World
+from millstream.testing.simulator.world import simulate_many
 
 CHUNK = 50
 
@@ -56,7 +57,7 @@ def _many(start: int, seeds: int, jobs: int) -> int:
     failures: list[str] = []
     chunks = [range(first, min(first + CHUNK, start + seeds)) for first in range(start, start + seeds, CHUNK)]
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for done, (counted, failed) in enumerate(pool.imap_unordered(_chunk, chunks), 1):
+        for done, (counted, failed) in enumerate(pool.imap_unordered(simulate_many, chunks), 1):
             counts += counted
             failures += failed
             if failed:
@@ -68,17 +69,6 @@ def _many(start: int, seeds: int, jobs: int) -> int:
         _say(f"{number:>12,}  {what}")
     _say(f"{seeds:,} seeds, {len(failures)} failed, {took:.1f} s, {seeds / took:.0f} seeds/s")
     return 1 if failures else 0
-
-
-def _chunk(seeds: range) -> tuple[Counter[str], list[str]]:
-    counts: Counter[str] = Counter()
-    failures = []
-    for seed in seeds:
-        try:
-            counts += simulate(seed)
-        except Failed as failed:
-            failures.append(str(failed))
-    return counts, failures
 
 
 if __name__ == "__main__":

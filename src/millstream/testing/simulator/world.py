@@ -682,3 +682,15 @@ def simulate(seed: int) -> Counter[str]:
     world = World(seed)
     world.run()
     return world.counts
+
+
+def simulate_many(seeds: range) -> tuple[Counter[str], list[str]]:
+    """Many worlds; gives what happened in all of them, counted, and what failed, as text."""
+    counts: Counter[str] = Counter()
+    failures = []
+    for seed in seeds:
+        try:
+            counts += simulate(seed)
+        except Failed as failed:
+            failures.append(str(failed))
+    return counts, failures
