@@ -289,6 +289,8 @@ class Steps:
             self.lifecycle.put_away_the_longest_idle()
             return
         if self.desk.stopping and fact.ended is Ended.NOT_SENT and not step.cancelled:
+            if step.phase == Step.DOUBT:
+                self._leave_doubt(run, step)
             self._attempted(run, step, Ended.NOT_SENT, Next.PERFORM, fact.error)  # the next life sends it
             step.phase = Step.RESTING
             return
@@ -348,7 +350,7 @@ class Steps:
         policy = step.policy
         if following is Next.PROBE:
             settle = policy.timeout if policy.settle is None else policy.settle
-            if ended is Ended.LOST:  # when it was sent is known of the first attempt alone
+            if ended is Ended.LOST:  # when it was sent is known of the first attempt alone, but for how long its commit took
                 deadline = (step.sent if step.attempts == 1 else self.desk.now) + policy.timeout
             else:
                 deadline = max(step.began + policy.timeout, self.desk.now)

@@ -58,7 +58,7 @@ class Audit:
         self._editions: dict[tuple[int, int], set[int]] = {}
         self._returned: dict[tuple[int, int], tuple[int, int]] = {}  # (run, generation) -> emitted to streams, sent
         self._states: dict[tuple[str, str], tuple[int, int, list[str]]] = {}  # version, run, who touched it
-        self._last: dict[str, tuple[int, int]] = {}  # step -> its last attempt: when it was sent, in which life
+        self._last: dict[str, tuple[int, _Handler | None]] = {}  # step -> its last attempt: when it was sent, and for whom
         self._began: dict[tuple[str, str], int] = {}  # (agent, key) -> the last run that began in this life
         self._begun: set[int] = set()  # and all that did
         self._received: dict[str, tuple[int, str | None]] = {}  # signal id -> who received it
@@ -212,15 +212,15 @@ class Audit:
     def ended(self, request: Request, ended: Ended) -> None:
         """An attempt or a probe ended, or is overdue."""
         if ended is not Ended.OVERDUE:
-            self._last[request.place] = (request.sent, request.life)
+            self._last[request.place] = (request.sent, self._handlers.get(request.run))
 
     def probed(self, life: Life, request: Request) -> None:
-        """The deadline of the last attempt of this life is known; nothing may be asked before it has settled."""
+        """The deadline of an attempt that this start of the handler made is known; nothing may be asked before it has settled."""
         self.counts["probe"] += 1
-        sent, number = self._last.get(request.place, (0, 0))
+        sent, handler = self._last.get(request.place, (0, None))
         policy = request.tool.policy
         settle = policy.timeout if policy.settle is None else policy.settle
-        if number == life.number and request.sent < sent + policy.timeout + settle:
+        if handler is not None and handler is self._handlers.get(request.run) and request.sent < sent + policy.timeout + settle:
             raise Violation("effect-class", f"{request.place} is probed at {request.sent}; its attempt was sent at {sent}")
 
     def acted(self, store: MemoryStore, request: Request) -> None:
