@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from millstream.core import effects
+from millstream.core.commands import Start
 from millstream.core.desk import Desk
 from millstream.core.effects import Effect, Ended, Next
 from millstream.core.intake import Intake
@@ -31,6 +32,12 @@ def found(seeds: int = SEEDS) -> str | None:
 def test_without_gating_an_effect_is_sent_before_its_intent_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Desk, "gate", Desk.say)
     assert found() in ("intent-before-effect", "durable-answer", "emitted-once", "effect-class")
+
+
+def test_a_run_that_starts_after_a_crash_before_that_is_durable_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Desk.gate
+    monkeypatch.setattr(Desk, "gate", lambda self, command: self.say(command) if type(command) is Start else gate(self, command))
+    assert found() == "deaths-counted"
 
 
 def test_an_at_most_once_effect_that_is_performed_again_after_a_crash_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

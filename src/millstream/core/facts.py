@@ -198,7 +198,6 @@ class Advanced(msgspec.Struct, frozen=True, gc=False):
     cancels: list[str]  # steps whose waiting was cancelled
     timer: tuple[int, str] | None  # the earliest: when it is due, us, and its identity
     end: Returned | Raised | None
-    delivered: bool = False  # it was driven by a ``Deliver``, not by its ``Start``
     missed: bool = False  # the delivered timer does not exist (any more): only while replaying edited code
     state: str | None = None  # of agents with waiting="release": the state so far, None: untouched
 

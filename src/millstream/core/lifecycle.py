@@ -93,9 +93,15 @@ class Lifecycle:
         run.instance = instance
         run.fingerprint = run.spec.fingerprint  # of the code that runs it now: a diverged run is tried again by another
         run.status, run.wake, run.awaiting = r.RUNNING, None, None
+        run.replaying = True  # a new run has an empty record
+        run.in_hand = 1
         instance.holder = run
         self.residents[run.number] = run
-        self.desk.say(Start(run.number, run.id, run.spec.name, run.key, run.event, run.initial, run.started, run.generation))
+        start = Start(run.number, run.id, run.spec.name, run.key, run.event, run.initial, run.started, run.generation)
+        if self.unclean:
+            self.desk.gate(start)  # if it takes the process with it at once, the next life must find that it was running
+        else:
+            self.desk.say(start)
 
     def put(self, run: Run, *, finished: int | None = None, error: dict[str, Any] | None = None) -> RunRow:
         row = run.row(finished=finished, error=error)
@@ -251,7 +257,6 @@ class Lifecycle:
         elif run.owed_state:
             run.owed_state = False
             run.order.append(self.record(run, r.RESUMED, result=instance.state))
-        run.replaying = True
         self._make_resident(run, instance)
         self.put(run)
 
@@ -262,8 +267,7 @@ class Lifecycle:
         run = self.residents.get(fact.run)
         if run is None:
             return
-        if fact.delivered:
-            run.in_hand -= 1
+        run.in_hand -= 1
         for call in fact.calls:
             if not self.steps.called(run, call):
                 return  # diverged
@@ -555,7 +559,11 @@ class Lifecycle:
             self._answer(errand, self.steps.settle(run, errand))
         elif isinstance(errand, CancelRequested):
             self.stir(run)
-            self.deliver(run, self.record(run, r.CANCEL, note={"by": errand.by}))
+            cancelled = self.record(run, r.CANCEL, note={"by": errand.by})
+            if run.replaying:
+                run.order.append(cancelled)
+            else:
+                self.deliver(run, cancelled)
             self._answer(errand)
         else:
             self._answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")

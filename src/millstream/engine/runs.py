@@ -49,7 +49,7 @@ class Runs:
         self._handles[command.run] = handle
         spec = self._graph.agents[command.agent]
         handle.root = loop.start(spec.handler(handle))
-        return self._drive(command.run, handle, command.at, False)
+        return self._drive(command.run, handle, command.at)
 
     def deliver(self, command: Deliver) -> Advanced | None:
         """Hand one observation over and drive the run; None: the run has ended meanwhile."""
@@ -65,7 +65,7 @@ class Runs:
         elif kind == r.FIRED:
             if not loop.fire(command.step):
                 handle.delivered -= 1
-                return Advanced(command.at, command.run, [], [], self._timer(handle), None, True, True)
+                return Advanced(command.at, command.run, [], [], self._timer(handle), None, True)
         elif kind == r.RECEIVED:
             handle.hand(command.step, (command.value or "null", command.by, command.sent, command.id or ""))
         elif kind == r.CANCEL:
@@ -75,7 +75,7 @@ class Runs:
                     task.cancel()
         else:
             handle.replace_state(command.value)
-        return self._drive(command.run, handle, command.at, True)
+        return self._drive(command.run, handle, command.at)
 
     def put_away(self, run: int) -> None:
         """Close a run's Context and forget its tasks."""
@@ -88,7 +88,7 @@ class Runs:
         for run in list(self._handles):
             self.put_away(run)
 
-    def _drive(self, run: int, handle: Handle, at: int, delivered: bool) -> Advanced:
+    def _drive(self, run: int, handle: Handle, at: int) -> Advanced:
         loop = handle.loop
         end: Returned | Raised | None = None
         try:
@@ -110,7 +110,7 @@ class Runs:
         if end is not None:
             del self._handles[run]
             self._close(handle)
-            return Advanced(at, run, calls, cancels, None, end, delivered)
+            return Advanced(at, run, calls, cancels, None, end)
         spec = self._graph.agents[handle.agent]
         state = None
         if spec.waiting == "release" and handle.dump_state is not None:
@@ -120,7 +120,7 @@ class Runs:
                 end = Raised(failure(error), False)
                 del self._handles[run]
                 self._close(handle)
-        return Advanced(at, run, calls, cancels, None if end else self._timer(handle), end, delivered, False, state)
+        return Advanced(at, run, calls, cancels, None if end else self._timer(handle), end, False, state)
 
     @staticmethod
     def _timer(handle: Handle) -> tuple[int, str] | None:

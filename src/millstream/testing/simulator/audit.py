@@ -101,7 +101,8 @@ class Audit:
             )
         if any(len(instance.line) > 2 * limits.line + 1 for instance in lines.instances.values()):
             raise Violation("counts", "a line in memory is longer than it may be")
-        if set(lifecycle.residents) != set(self._handlers):
+        held = {start.run for commit in life.machine.desk.not_durable() for start in commit.gated if type(start) is Start}
+        if set(lifecycle.residents) - held != set(self._handlers):
             raise Violation("counts", f"resident are {sorted(lifecycle.residents)}; handlers live of {sorted(self._handlers)}")
 
     # --- handlers -------------------------------------------------------------------------------------------------
@@ -113,7 +114,12 @@ class Audit:
             raise Violation("one-run-per-key", f"run {command.id} of {place} starts while the handler of run {other} lives")
         if command.run in self._handlers:
             raise Violation("one-run-per-key", f"run {command.id} starts twice")
-        if command.generation == 0 and command.at == life.machine.desk.now and command.run not in self._begun:
+        if life.unclean:
+            self.counts["starts of an unclean life"] += 1
+            row = life.store.run(command.run)
+            if row is None or (row.status, row.generation) != (r.RUNNING, command.generation):
+                raise Violation("deaths-counted", f"run {command.id} starts after an unclean death, and is durable as {row}")
+        if command.generation == 0 and not life.machine.lifecycle.residents[command.run].order and command.run not in self._begun:
             if command.run < self._began.get(place, 0):
                 raise Violation("arrival-order", f"run {command.id} of {place} begins after {self._began[place]}, which came later")
             self._began[place] = command.run

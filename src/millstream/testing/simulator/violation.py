@@ -17,6 +17,7 @@ INVARIANTS = {
     "emitted-once": "what a run emits leaves once, when it is durable that the run is done, and a sink holds it in order",
     "signalled-once": "a signal that was answered for waits or was received once, and a signal's id is accepted once",
     "answered-once": "an ask is answered by the outcome of the run that it made",
+    "deaths-counted": "after an unclean death a run starts only when it is durable that it runs, or the next death would not count",
     "durable-answer": "nobody outside is told of what is not durable",
     "progress": "when the faults stop, everything ends that does not wait for somebody",
     "waits-rightly": "when nothing moves, no run waits for what is there",
