@@ -101,7 +101,7 @@ class Bench:
         await asyncio.sleep(0)
         assert self._queue.empty()
         assert self.bugs == []
-        assert (self.performer.running, self.performer.queued) == (0, 0)
+        assert self.performer.running == 0
 
 
 class Gate:
@@ -356,7 +356,7 @@ def test_the_report_may_start_the_next_attempt_at_once(run: Run) -> None:
             else:
                 done.set()
 
-        performer, call = Performer(report, None, loop), Call(tool(again, max_concurrency=1), (), {})
+        performer, call = Performer(report, None, loop), Call(tool(again), (), {})
         performer.perform(1, "r", "s", 1, "k", call)
         await asyncio.wait_for(done.wait(), WAIT)
         assert attempts == [1, 2, 3]
@@ -385,87 +385,6 @@ def test_nothing_of_a_step_starts_while_its_code_still_runs(run: Run) -> None:
         gate.go.set()
         assert [(await bench.ended()).ended for _ in range(2)] == [Ended.SUCCEEDED] * 2
         assert not bench.performer.busy(7, "s")
-        await bench.nothing_more()
-
-    run(main())
-
-
-def test_max_concurrency_gives_slots_in_the_order_of_asking(run: Run, threads: Threads) -> None:
-    began: list[str] = []
-
-    async def main() -> None:
-        bench = Bench(threads)
-        gates = {step: Gate() for step in "abcd"}
-
-        async def body(step: str) -> Any:
-            began.append(step)
-            return await gates[step]()
-
-        spec = tool(body, max_concurrency=2)
-        for step in "abcd":
-            bench.perform(spec, step, step=step)
-        bench.perform(tool(lambda: 1, name="other", max_concurrency=1), step="other")
-        assert (await bench.ended()).ended is Ended.SUCCEEDED, "another tool has slots of its own"
-        assert began == ["a", "b"]
-        assert (bench.performer.running, bench.performer.queued) == (2, 2)
-        assert bench.performer.busy(7, "d"), "what waits for a slot may not be started again"
-        gates["b"].go.set()
-        await bench.ended()
-        await gates["c"].began.wait()
-        assert began == ["a", "b", "c"]
-        for gate in gates.values():
-            gate.go.set()
-        for _ in range(3):
-            assert (await bench.ended()).ended is Ended.SUCCEEDED
-        assert began == ["a", "b", "c", "d"]
-        await bench.nothing_more()
-
-    run(main())
-
-
-def test_what_is_withdrawn_from_the_line_was_not_sent_and_holds_nobody_up(run: Run) -> None:
-    ran: list[str] = []
-
-    async def main() -> None:
-        bench, gate = Bench(), Gate()
-
-        async def body(step: str) -> int:
-            ran.append(step)
-            return await gate()
-
-        spec = tool(body, max_concurrency=1)
-        for step in "abc":
-            bench.perform(spec, step, step=step)
-        bench.cancel("b")
-        bench.cancel("b")
-        outcome = await bench.ended()
-        assert outcome.ended is Ended.NOT_SENT
-        assert outcome.error == {
-            "type": "NotSent",
-            "message": "charge was withdrawn before its code began: the step was cancelled",
-            "data": None,
-        }
-        gate.go.set()
-        await bench.ended()
-        await bench.ended()
-        assert ran == ["a", "c"]
-        await bench.nothing_more()
-
-    run(main())
-
-
-def test_a_thread_that_hangs_keeps_its_slot(run: Run, threads: Threads) -> None:
-    async def main() -> None:
-        bench, block, ran = Bench(threads), Block(), threading.Event()
-        bench.perform(tool(lambda: block(), timeout=SOON, max_concurrency=1), step="hangs")
-        assert (await bench.ended()).ended is Ended.OVERDUE
-        bench.perform(tool(lambda: ran.set() or 1, max_concurrency=1), step="next")
-        assert (bench.performer.running, bench.performer.queued) == (1, 1)
-        assert not ran.is_set()
-        block.go.set()
-        assert [(await bench.ended()).ended for _ in range(2)] == [Ended.SUCCEEDED] * 2
-        assert ran.is_set()
-        assert bench.reports[1][0] == "hangs"
         await bench.nothing_more()
 
     run(main())
@@ -731,18 +650,6 @@ def test_time_outs_fall_due_in_their_order_and_spare_what_has_ended(run: Run) ->
     run(main())
 
 
-def test_the_time_of_waiting_for_a_slot_does_not_count(run: Run) -> None:
-    async def main() -> None:
-        bench, first, second = Bench(), Gate(), Gate()
-        bench.perform(gated(first, timeout=2 * SOON, max_concurrency=1), step="first")
-        bench.perform(gated(second, timeout=2 * SOON, max_concurrency=1), step="second")
-        assert (await bench.ended()).ended is Ended.AMBIGUOUS
-        second.go.set()
-        assert (await bench.ended()).ended is Ended.SUCCEEDED
-
-    run(main())
-
-
 def test_a_thread_past_its_time_out_is_overdue_at_once_and_its_end_still_comes(run: Run, threads: Threads) -> None:
     async def main() -> None:
         for result, ended in ((1, Ended.SUCCEEDED), (ValueError(), Ended.FAILED), (EOFError(), Ended.AMBIGUOUS)):
@@ -871,23 +778,6 @@ def test_a_probe_s_thread_past_its_time_out_is_overdue_and_its_answer_still_come
     run(main())
 
 
-def test_a_probe_takes_no_slot(run: Run) -> None:
-    async def probe(call: ToolCall) -> Any:
-        return NotDone()
-
-    async def main() -> None:
-        bench, gate = Bench(), Gate()
-        spec = gated(gate, max_concurrency=1, probe=probe)
-        bench.perform(spec, step="first")
-        bench.probe(spec, step="second")
-        assert (await bench.ended()).ended is Ended.NOT_DONE
-        gate.go.set()
-        await bench.ended()
-        await bench.nothing_more()
-
-    run(main())
-
-
 def test_a_tool_without_a_probe_cannot_be_probed(run: Run) -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError, match="tool charge has no probe"):
@@ -987,13 +877,12 @@ def test_stopping_refuses_what_has_not_begun_and_lets_the_rest_end(run: Run) -> 
         bench.perform(tool(lambda: block(), name="blocks"), step="thread")
         await block.begun()
         bench.perform(tool(lambda: 1, name="blocks"), step="waits for a thread")
-        bench.perform(gated(gate, max_concurrency=1), step="runs")
-        bench.perform(gated(gate, max_concurrency=1), step="waits for a slot")
+        bench.perform(gated(gate), step="runs")
         await gate.began.wait()
         bench.performer.stop()
         bench.perform(gated(gate), step="too late")
         bench.performer.stop()
-        for _ in range(3):
+        for _ in range(2):
             outcome = await bench.ended()
             assert outcome.ended is Ended.NOT_SENT
             assert outcome.error is not None
@@ -1006,7 +895,6 @@ def test_stopping_refuses_what_has_not_begun_and_lets_the_rest_end(run: Run) -> 
             ("runs", 1, Ended.SUCCEEDED),
             ("thread", 1, Ended.SUCCEEDED),
             ("too late", 1, Ended.NOT_SENT),
-            ("waits for a slot", 1, Ended.NOT_SENT),
             ("waits for a thread", 1, Ended.NOT_SENT),
         ]
         pool.close()
@@ -1077,7 +965,7 @@ def test_a_thread_that_outlives_its_loop_reports_nothing(monkeypatch: pytest.Mon
 
 
 def test_every_attempt_has_one_end_whatever_hits_it(run: Run, threads: Threads) -> None:
-    """Many attempts, some cancelled at any moment, some timed out: each is reported once, and the slots are all given back."""
+    """Many attempts, some cancelled at any moment, some timed out: each is reported once."""
 
     async def main() -> None:
         bench = Bench(threads)
@@ -1087,8 +975,8 @@ def test_every_attempt_has_one_end_whatever_hits_it(run: Run, threads: Threads) 
                 await asyncio.sleep(0)
             return steps
 
-        slow = tool(some, timeout=1, max_concurrency=7)
-        fast = tool(some, max_concurrency=7)
+        slow = tool(some, timeout=1)
+        fast = tool(some)
         for number in range(600):
             bench.perform(slow if number % 5 == 0 else fast, number % 11, step=str(number))
             if number % 3 == 0:
@@ -1098,6 +986,5 @@ def test_every_attempt_has_one_end_whatever_hits_it(run: Run, threads: Threads) 
         await bench.performer.drain(WAIT)
         assert sorted(int(step) for step, _, _ in bench.reports) == list(range(600))
         assert {ended for _, _, ended in bench.reports} == {Ended.SUCCEEDED, Ended.AMBIGUOUS, Ended.NOT_SENT}
-        assert bench.performer._slots["charge"].used == 0
 
     run(main())

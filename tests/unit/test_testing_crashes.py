@@ -557,3 +557,28 @@ def test_the_points_are_documented() -> None:
     assert [line.split()[0] for line in crashes.__doc__.splitlines() if line.split()[:1] and line.split()[0] in POINTS] == list(
         POINTS
     )
+
+
+def test_what_waited_for_a_slot_was_not_sent_and_is_not_in_doubt() -> None:
+    sent: list[int] = []
+
+    @tool(max_concurrency=1)  # AT_MOST_ONCE
+    async def page(n: int) -> int:
+        sent.append(n)
+        await asyncio.sleep(1)
+        return n
+
+    app = App("pages")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source)
+    async def on_call(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> int:
+        return await page(event["id"])
+
+    with AppRun(app) as world:
+        world.send(source, *({"k": f"k{n}", "id": n} for n in range(4)))
+        with world.crash_at(page, "sent", nth=2):
+            world.settle()
+        assert [doubt.args for doubt in world.doubts()] == [[1]]
+        assert sent == [0, 1, 2, 3]
+        assert sorted(world.outputs(on_call.output)) == [0, 2, 3]

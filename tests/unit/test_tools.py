@@ -295,8 +295,9 @@ def test_options_become_the_specification() -> None:
         settle=60_000_000,
         in_doubt="fail",
         in_doubt_after=86_400_000_000,
+        max_concurrency=4,
     )
-    assert (spec.name, spec.fn, spec.is_async, spec.probe, spec.max_concurrency) == ("payments.charge", charge.fn, True, probe, 4)
+    assert (spec.name, spec.fn, spec.is_async, spec.probe) == ("payments.charge", charge.fn, True, probe)
     assert (spec.raises, spec.ambiguous, spec.call_parameter, spec.connection_parameter) == (
         (LookupError,),
         (OSError,),
@@ -311,7 +312,7 @@ def test_a_bare_tool_promises_nothing_and_has_the_documented_defaults() -> None:
     @tool
     def act() -> None: ...
 
-    assert act.spec.policy == Policy() == Policy(effect=Effect.AT_MOST_ONCE, timeout=60_000_000, key_ttl=86_400_000_000)
+    assert act.spec.policy == Policy(effect=Effect.AT_MOST_ONCE, timeout=60_000_000, key_ttl=86_400_000_000, blocks=True)
     assert repr(act).startswith("<tool act (at_most_once) ")
     assert repr(act).endswith(f"{line_of(act)}>")
 

@@ -334,7 +334,7 @@ def _fingerprint(graph: Graph) -> str:
         [[agent.name, agent.streams, _type(agent.event), _type(agent.state), agent.fingerprint] for agent in graph.agents.values()],
         [[agent.waiting, agent.on_error, agent.on_doubt] for agent in graph.agents.values()],
         [[sink.name, sink.stream, type(sink.connector).__qualname__] for sink in graph.sinks.values()],
-        [[tool.name, repr(tool.policy), tool.result.name, tool.max_concurrency] for tool in graph.tools.values()],
+        [[tool.name, repr(tool.policy), tool.result.name] for tool in graph.tools.values()],
     ]
     return hashlib.sha256(msgspec.json.encode(declared)).hexdigest()[:16]
 

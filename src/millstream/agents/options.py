@@ -168,14 +168,13 @@ def assembled(options: Options, fn: Callable[..., Any], name: str, signature: Si
         name=name,
         fn=fn,
         is_async=is_async,
-        policy=_policy(options, at),
+        policy=_policy(options, blocks=not is_async, at=at),
         result=codec(Any),
         key=options.key,
         probe=options.verify,
         database=options.database,
         raises=raises,
         ambiguous=ambiguous,
-        max_concurrency=options.max_concurrency,
     )
 
 
@@ -259,7 +258,7 @@ def _check_class(options: Options, is_async: bool, signature: Signature, at: str
         )
 
 
-def _policy(options: Options, at: str) -> Policy:
+def _policy(options: Options, *, blocks: bool, at: str) -> Policy:
     if not isinstance(options.retry, Retry):
         raise wrong(at, f"retry={options.retry!r} is not a Retry", "use Retry(attempts=3)")
     places.check_choice(options.in_doubt, ("hold", "retry", "fail"), "in_doubt", at)
@@ -275,6 +274,8 @@ def _policy(options: Options, at: str) -> Policy:
         settle=None if options.settle is None else declared(options.settle, "settle", at),
         in_doubt=options.in_doubt,
         in_doubt_after=None if options.in_doubt_after is None else declared(options.in_doubt_after, "in_doubt_after", at),
+        max_concurrency=options.max_concurrency,
+        blocks=blocks,
     )
 
 

@@ -16,7 +16,7 @@ from millstream.core.tables import Commit, Key, Table
 class Limits:
     """Bounds of one engine. Counts are runs in this process; ``backlog_bytes`` are payloads of queued events in the store."""
 
-    __slots__ = ("running", "idle", "line", "instances", "backlog_bytes", "commit_rows", "ready", "cut", "page")
+    __slots__ = ("running", "idle", "line", "instances", "backlog_bytes", "commit_rows", "ready", "cut", "page", "threads")
 
     def __init__(
         self,
@@ -30,6 +30,7 @@ class Limits:
         ready: int = 50_000,
         cut: int = 500,
         page: int = 500,
+        threads: int = 64,
     ) -> None:
         self.running = running  # handlers that run at once
         self.idle = idle  # waiting handlers kept in memory; the longest waiting are put away first
@@ -40,6 +41,7 @@ class Limits:
         self.ready = ready  # keys that wait for a free handler in memory; what is beyond is found again by a scan
         self.cut = cut  # rows of a commit, so that what is gated behind it is released early
         self.page = page  # rows that a scan of lines or of wake-ups reads at once
+        self.threads = threads  # attempts of tools that block, at once
 
 
 class Desk:

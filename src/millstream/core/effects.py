@@ -87,10 +87,12 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     settle: int | None = None  # VERIFIED: the probe runs no earlier than this after the attempt's deadline; None: timeout
     in_doubt: str = "hold"  # "hold" | "retry" | "fail", applied after in_doubt_after
     in_doubt_after: int | None = None
+    max_concurrency: int | None = None  # attempts at once, in this process
+    blocks: bool = False  # its code runs in a thread
 
 
 # (class, how it ended) -> what follows while attempts are left, what follows when they are used up.
-# Drawn in docs/effects.md by tests/crash. OVERDUE of any class but READ is DOUBT, and is settled by the real end.
+# Drawn in docs/effects-matrix.md by a test. OVERDUE of any class but READ is DOUBT, and is settled by the real end.
 _RECORD = (Next.RECORD, Next.RECORD)
 _DOUBT = (Next.DOUBT, Next.DOUBT)
 _PROBE = (Next.PROBE, Next.PROBE)

@@ -35,7 +35,6 @@ class ToolSpec(msgspec.Struct, frozen=True, gc=False):
     database: Callable[[], Any] | None = None  # TRANSACTIONAL: zero-argument, returns a DB-API connection
     raises: tuple[type[Exception], ...] = ()  # declared errors, rebuilt from their fields
     ambiguous: tuple[type[BaseException], ...] = ()  # further exception types after which it may have happened
-    max_concurrency: int | None = None  # attempts at once, in this process
     call_parameter: str | None = None  # where the ToolCall is injected
     connection_parameter: str | None = None  # where the Connection is injected
 

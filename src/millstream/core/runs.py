@@ -84,9 +84,10 @@ class Step:
         "due",
         "granted",
         "renewed",
+        "unwritten",
     )
 
-    CALLED, INTENT, PERFORMING, RESTING, DOUBT, DONE, ABANDONED = range(7)
+    CALLED, QUEUED, INTENT, PERFORMING, RESTING, DOUBT, DONE, ABANDONED = range(8)
 
     def __init__(self, id: str) -> None:
         self.id = id
@@ -105,6 +106,7 @@ class Step:
         self.due: tuple[int, str] | None = None  # when a rest ends, and what follows: perform, probe or settle
         self.renewed = False  # another request than the one that failed in an earlier generation
         self.granted = False  # somebody said retry: one more attempt, whatever the class
+        self.unwritten = False  # its next attempt needs an intent
 
     @property
     def policy(self) -> Policy:

@@ -1,9 +1,11 @@
 """Steps: from the call of a handler to the outcome that is handed back, by the class of the effect.
 
-    called ── READ ──────────────────────────────────────► performed ──► ended ──► decide (core.effects)
-       └──── any other: intended ──► durable ──► performed ──┘              │
-                                                             record ◄───────┤──► perform again, after a rest
-                                                             doubt  ◄───────┘──► probe, after a rest
+    called ──► let in ── READ ───────────────────────────────────► performed ──► ended ──► decide (core.effects)
+                 └──── any other: intended ──► durable ──► performed ──┘              │
+                                                                       record ◄───────┤──► perform again, after a rest
+                                                                       doubt  ◄───────┘──► probe, after a rest
+
+* An attempt is let in when it has the slots that it needs (core.slots); that comes before its intent.
 
 * A recorded READ is matched by identity alone; any other step's arguments must agree with the record.
 * An attempt and a probe never run beside another of the same step in this process: not even one that a start of the handler
@@ -22,6 +24,7 @@ from millstream.core.desk import Desk
 from millstream.core.effects import Effect, Ended, Next, decide
 from millstream.core.facts import AttemptEnded, Settled, StepCall
 from millstream.core.runs import Run, Step
+from millstream.core.slots import THREADS, Need, Slots
 from millstream.core.tables import DOUBTS, JSON, DoubtRow, RecordRow
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ class Steps:
         self.intake: Intake
         self.running: set[tuple[int, str]] = set()  # (run, step) whose code runs in this process
         self._behind: dict[tuple[int, str], Perform | Probe] = {}  # to be sent when the code that runs has ended
+        self.slots = Slots()
 
     # --- being called ---------------------------------------------------------------------------------------------
 
@@ -138,10 +142,60 @@ class Steps:
             self.mail.ask(run, step, call)
         elif self.desk.stopping:
             run.open += 1  # it is asked for again, and begins, in the next life
-        elif call.policy.effect is Effect.READ:
-            self.perform(run, step)
         else:
+            self.attempt(run, step, unwritten=call.policy.effect is not Effect.READ)
+
+    def attempt(self, run: Run, step: Step, *, unwritten: bool) -> None:
+        """Make an attempt as soon as there is a slot for it; ``unwritten``: with an intent of its own."""
+        step.unwritten = unwritten
+        needs = self._needs(step)
+        if needs and not self.slots.take((run.number, step.id), needs):
+            if step.phase != Step.RESTING:
+                run.open += 1
+            step.phase, step.due = Step.QUEUED, None
+        else:
+            self._let_in(run, step)
+
+    def _needs(self, step: Step) -> list[Need] | None:
+        call = step.call
+        assert call is not None
+        policy = call.policy
+        if policy.max_concurrency is None and not policy.blocks:
+            return None
+        needs: list[Need] = []
+        if policy.max_concurrency is not None:
+            needs.append((call.name, policy.max_concurrency))
+        if policy.blocks:
+            needs.append((THREADS, self.desk.limits.threads))
+        return needs
+
+    def _let_in(self, run: Run, step: Step) -> None:
+        policy = step.policy
+        if (
+            step.ambiguous
+            and policy.effect is Effect.IDEMPOTENT
+            and self.desk.now >= step.sent + policy.key_ttl
+            and not step.granted
+        ):
+            self._leave_slots((run.number, step.id))
+            self._doubt(run, step, Ended.AMBIGUOUS, EXPIRED)  # its key was not honoured for as long as it has waited
+            self.lifecycle.rest(run)
+        elif step.unwritten:
             self.intend(run, step)
+        else:
+            self.perform(run, step)
+
+    def _leave_slots(self, place: tuple[int, str]) -> None:
+        """No code of this step runs, or is about to: others are let in."""
+        waiting = self.slots.leave(place)
+        while waiting:
+            run_number, id = waiting.pop(0)
+            run = self.lifecycle.residents.get(run_number)
+            step = None if run is None else run.steps.get(id)
+            if run is not None and step is not None and step.phase == Step.QUEUED and not self.desk.stopping:
+                self._let_in(run, step)
+            else:
+                waiting += self.slots.leave((run_number, id))
 
     def intend(self, run: Run, step: Step) -> None:
         """Write down that it will be sent; it is sent when that is durable."""
@@ -159,7 +213,7 @@ class Steps:
         )
         if step.recorded is None:
             step.recorded = record
-        if step.phase != Step.RESTING:
+        if step.phase not in (Step.RESTING, Step.QUEUED):
             run.open += 1
         step.phase = Step.INTENT
         step.gate = self.desk.commit.number
@@ -168,7 +222,7 @@ class Steps:
 
     def perform(self, run: Run, step: Step) -> None:
         """Attempt it now (its intent, if it needs one, is durable)."""
-        if step.phase != Step.RESTING:
+        if step.phase not in (Step.RESTING, Step.QUEUED):
             run.open += 1
         step.phase, step.due = Step.PERFORMING, None
         self._send(self._start_attempt(run, step))
@@ -198,6 +252,7 @@ class Steps:
         run = self.lifecycle.residents.get(command.run)
         step = None if run is None else run.steps.get(command.step)
         if run is None or step is None or step.phase != Step.INTENT or step.attempts != command.attempt:
+            self._leave_slots((command.run, command.step))
             return
         if self.desk.stopping:
             self._attempted(run, step, Ended.NOT_SENT, Next.PERFORM, STOPPED)
@@ -237,13 +292,15 @@ class Steps:
         elif step.phase == Step.INTENT and not step.ambiguous:
             step.busy = False
             self.withdraw(run, step, opened=True)
-        elif step.phase == Step.RESTING and not step.ambiguous:
+        elif step.phase in (Step.RESTING, Step.QUEUED) and not step.ambiguous:
             self.withdraw(run, step, opened=True)
         elif step.busy:
             self.desk.say(CancelAttempt(run.number, step.id))
 
     def withdraw(self, run: Run, step: Step, *, opened: bool) -> None:
         """Cancelled before it was sent: that is its outcome."""
+        if step.phase == Step.QUEUED:
+            self._leave_slots((run.number, step.id))
         if opened:
             run.open -= 1
         if step in run.fresh:
@@ -251,7 +308,9 @@ class Steps:
         self._outcome(run, step, None, WITHDRAWN, note=None)
 
     def _abandon(self, run: Run, step: Step) -> None:
-        if step.phase in (Step.PERFORMING, Step.RESTING):
+        if step.phase == Step.QUEUED:
+            self._leave_slots((run.number, step.id))
+        if step.phase in (Step.PERFORMING, Step.RESTING, Step.QUEUED):
             run.open -= 1
             if step.busy:
                 self.desk.say(CancelAttempt(run.number, step.id))
@@ -267,6 +326,10 @@ class Steps:
             place = (fact.run, fact.step)
             self.running.discard(place)
             behind = self._behind.pop(place, None)
+            if step is None or not (
+                step.busy and (step.phase == Step.INTENT or (behind is not None and step.phase == Step.PERFORMING))
+            ):
+                self._leave_slots(place)  # no other attempt at it is about to begin
         if run is None or step is None or step.call is None:
             return
         if behind is not None:
@@ -281,7 +344,7 @@ class Steps:
             if fact.ended is Ended.SUCCEEDED:
                 self._decide(run, step, fact.ended, fact.result, fact.error)  # it is evidence
             else:
-                self.intend(run, step)
+                self.attempt(run, step, unwritten=True)
             return
         if step.phase not in (Step.PERFORMING, Step.DOUBT):  # abandoned, or settled meanwhile
             if run.doubts and not run.replaying:
@@ -302,8 +365,10 @@ class Steps:
         """The code that was in the way of this attempt has ended."""
         step.busy = False
         if fact.ended is Ended.SUCCEEDED and step.policy.effect is not Effect.READ:
+            self._leave_slots((run.number, step.id))
             self._decide(run, step, fact.ended, fact.result, fact.error)  # it is evidence
         elif step.cancelled and not step.ambiguous:
+            self._leave_slots((run.number, step.id))
             self._decide(run, step, Ended.NOT_SENT, None, WITHDRAWN)
         else:
             step.busy = True
@@ -408,19 +473,9 @@ class Steps:
         return Settled(self.desk.now, run.number, step.id, how, text, "in_doubt_after")
 
     def _perform_again(self, run: Run, step: Step) -> None:
-        policy = step.policy
-        if (
-            step.ambiguous
-            and policy.effect is Effect.IDEMPOTENT
-            and self.desk.now >= step.sent + policy.key_ttl
-            and not step.granted
-        ):
-            self._doubt(run, step, Ended.AMBIGUOUS, EXPIRED)  # the rest before this attempt was longer than the key is honoured
-            self.lifecycle.rest(run)
-        elif policy.effect is Effect.READ or (policy.effect is not Effect.AT_MOST_ONCE and not step.granted):
-            self.perform(run, step)
-        else:
-            self.intend(run, step)  # a crash after this attempt must find that it was begun
+        effect = step.policy.effect
+        # AT_MOST_ONCE, and after a doubt: a crash after this attempt must find that it was begun.
+        self.attempt(run, step, unwritten=effect is Effect.AT_MOST_ONCE or (step.granted and effect is not Effect.READ))
 
     def _outcome(
         self,
@@ -475,7 +530,7 @@ class Steps:
         if step.phase == Step.DOUBT:
             return  # it was overdue, and its end tells no more
         policy = step.policy
-        if step.phase in (Step.PERFORMING, Step.RESTING):
+        if step.phase in (Step.PERFORMING, Step.RESTING, Step.QUEUED):
             run.open -= 1
         step.phase = Step.DOUBT
         step.due = None
@@ -560,7 +615,7 @@ class Steps:
     def _perform_again_after_doubt(self, run: Run, step: Step) -> None:
         self._settled(run, step)
         self.lifecycle.stir(run)
-        self.intend(run, step)
+        self.attempt(run, step, unwritten=True)
 
     # --- the record -----------------------------------------------------------------------------------------------
 
@@ -621,7 +676,7 @@ class Steps:
             self.withdraw(run, step, opened=False)
             return
         if step.granted:
-            self.intend(run, step)
+            self.attempt(run, step, unwritten=True)
             return
         run.open += 1
         step.phase = Step.PERFORMING

@@ -8,8 +8,8 @@ The pure core decides *what* follows an end (``core.effects``); here is only *ho
 * a result that comes after the time-out is the outcome all the same: it is evidence. (TRANSACTIONAL is the exception. What is
   cancelled or overdue loses its right to commit, and is rolled back: see ``transactions``.)
 * nothing of a step starts while code of the same step still runs here: that is the caller's bug and a ``RuntimeError``;
-* what is withdrawn before its code began (cancelled while it waits for one of ``max_concurrency`` slots or for a thread, or the
-  engine stops) was not sent, and says so;
+* how many attempts run at once is the core's business (``core.slots``);
+* what is withdrawn before its code began (cancelled while it waits for a thread, or the engine stops) was not sent, and says so;
 * code runs in a copy of the context in which the performer was made, in a task or thread of its own: outside the scopes and
   variables of the run that asked for it, first attempt and retry alike;
 * reports are made on the loop's thread, and never from inside ``perform``, ``probe``, ``cancel`` or ``stop``;
@@ -27,7 +27,6 @@ import contextvars
 import inspect
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -41,6 +40,9 @@ from millstream.core.identity import step_id
 from millstream.engine.outcomes import Outcome, answered, failed, made, probe_failed, succeeded
 from millstream.engine.threads import Job, Threads
 from millstream.engine.transactions import Right, transact
+
+
+THREADS = 128  # core.desk.Limits lets in 64 attempts that block; the others are for probes
 
 
 class Call(msgspec.Struct):
@@ -60,7 +62,7 @@ class _Work:
 
     __slots__ = (
         "run", "step", "attempt", "key", "spec", "fn", "args", "kwargs", "probing",
-        "task", "job", "right", "timer", "in_slot", "queued", "begun", "withdrawn", "timed_out", "cancelled",
+        "task", "job", "right", "timer", "begun", "withdrawn", "timed_out", "cancelled",
     )  # fmt: skip
 
     def __init__(
@@ -88,8 +90,6 @@ class _Work:
         self.job: Job | None = None
         self.right: Right | None = None  # of a TRANSACTIONAL attempt
         self.timer: asyncio.TimerHandle | None = None
-        self.in_slot = False
-        self.queued = False  # waits for a slot
         self.begun = False  # a coroutine: its first step was made
         self.withdrawn = False  # its code will never begin; the report is on its way
         self.timed_out = False
@@ -118,20 +118,18 @@ class Performer:
         self._report = report
         self._resources = resources
         self._loop = loop
-        self._threads = Threads() if threads is None else threads
+        self._threads = Threads(THREADS) if threads is None else threads
         self._overdue_after = overdue_after
         self._context = contextvars.copy_context()
         self._works: dict[tuple[int, str], _Work] = {}
-        self._slots: dict[str, _Slots] = {}
         self._deadlines = _Deadlines(loop, self._due)
-        self._queued = 0
         self._stopped = False
         self._emptied: asyncio.Future[None] | None = None
 
     # --- commands ---------------------------------------------------------------------------------------------------------
 
     def perform(self, run: int, run_id: str, step: str, attempt: int, key: str, call: Call) -> None:
-        """Start an attempt: at once, or when one of the tool's ``max_concurrency`` slots is free (first come, first served).
+        """Start an attempt.
 
         Raises:
             RuntimeError: code of this step still runs here.
@@ -144,11 +142,11 @@ class Performer:
         self._admit(work)
         if self._stopped:
             self._withdraw(work, "the engine is stopping")
-        elif spec.max_concurrency is None or self._has_slot(work, spec.max_concurrency):
+        else:
             self._start(work)
 
     def probe(self, run: int, run_id: str, step: str, attempt: int, key: str, call: Call) -> None:
-        """Ask the tool's probe, at once, whether the step happened. It takes no slot, and may be asked after `stop`.
+        """Ask the tool's probe, at once, whether the step happened. It may be asked after `stop`.
 
         Ends with ``SUCCEEDED`` (the answer was ``Done``), ``NOT_DONE`` or ``UNKNOWN``; or with ``OVERDUE`` before one of these.
 
@@ -174,7 +172,7 @@ class Performer:
         work = self._works.get((run, step))
         if work is None or work.withdrawn or work.cancelled:
             return
-        if work.queued or (work.job is not None and work.job.withdraw()):
+        if work.job is not None and work.job.withdraw():
             self._withdraw(work, "the step was cancelled")
             return
         work.cancelled = True
@@ -189,7 +187,7 @@ class Performer:
         """Refuse new attempts, and withdraw those whose code has not begun: both end as not sent."""
         self._stopped = True
         for work in list(self._works.values()):
-            if not work.withdrawn and (work.queued or (not work.probing and work.job is not None and work.job.withdraw())):
+            if not work.withdrawn and not work.probing and work.job is not None and work.job.withdraw():
                 self._withdraw(work, "the engine is stopping")
 
     async def drain(self, timeout: float) -> int:
@@ -204,13 +202,8 @@ class Performer:
 
     @property
     def running(self) -> int:
-        """Attempts and probes that were started and have not ended, the overdue among them; not those that wait for a slot."""
-        return len(self._works) - self._queued
-
-    @property
-    def queued(self) -> int:
-        """Attempts that wait for a slot."""
-        return self._queued
+        """Attempts and probes that were started and have not ended, the overdue among them."""
+        return len(self._works)
 
     def busy(self, run: int, step: str) -> bool:
         """Does code of this step run, or wait to run, here? Then neither attempt nor probe of it may start."""
@@ -229,7 +222,6 @@ class Performer:
         self._works[place] = work
 
     def _start(self, work: _Work) -> None:
-        """Start an attempt that has its slot."""
         if work.spec.database is not None:
             work.right = Right()
             self._start_thread(work)
@@ -253,9 +245,6 @@ class Performer:
     def _withdraw(self, work: _Work, reason: str) -> None:
         """Its code has not begun, and never will."""
         work.withdrawn = True
-        if work.queued:
-            work.queued = False
-            self._queued -= 1
         error = made("NotSent", f"{work.spec.name} was withdrawn before its code began: {reason}")
         ended = Ended.UNKNOWN if work.probing else Ended.NOT_SENT
         self._loop.call_soon(self._end, work, Outcome(ended, error=error))
@@ -311,8 +300,6 @@ class Performer:
             self._deadlines.discard(work)
         if work.timer is not None:
             work.timer.cancel()
-        if work.in_slot:
-            self._free_slot(work.spec.name)
         if self._emptied is not None and not self._works:
             self._emptied.set_result(None)
             self._emptied = None
@@ -350,43 +337,6 @@ class Performer:
         why = "cancelled" if work.cancelled and not work.timed_out else _timeout_text(spec)
         error = made("TimeoutError", f"{'the probe of ' * work.probing}{spec.name}: {why}, and its code still runs")
         self._report(work.run, work.step, work.attempt, Outcome(Ended.OVERDUE, error=error))
-
-    # --- slots ----------------------------------------------------------------------------------------------------------------
-
-    def _has_slot(self, work: _Work, limit: int) -> bool:
-        """Take a slot of the tool, or wait for one."""
-        slots = self._slots.get(work.spec.name)
-        if slots is None:
-            slots = self._slots[work.spec.name] = _Slots()
-        if slots.used < limit and not slots.line:
-            slots.used += 1
-            work.in_slot = True
-            return True
-        slots.line.append(work)
-        work.queued = True
-        self._queued += 1
-        return False
-
-    def _free_slot(self, name: str) -> None:
-        slots = self._slots[name]
-        slots.used -= 1
-        while slots.line and (slots.line[0].withdrawn or slots.used < (slots.line[0].spec.max_concurrency or 1)):
-            work = slots.line.popleft()
-            if not work.withdrawn:
-                slots.used += 1
-                work.in_slot, work.queued = True, False
-                self._queued -= 1
-                self._start(work)
-
-
-class _Slots:
-    """The slots of one tool: how many are used, and who waits for one."""
-
-    __slots__ = ("used", "line")
-
-    def __init__(self) -> None:
-        self.used = 0
-        self.line: deque[_Work] = deque()
 
 
 class _Deadlines:

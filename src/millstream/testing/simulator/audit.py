@@ -14,6 +14,7 @@ from millstream.core import runs as r
 from millstream.core.commands import Answer, Deliver, Output, Perform, Start
 from millstream.core.effects import Effect, Ended
 from millstream.core.facts import Advanced, Durable, Returned
+from millstream.core.graph import ToolSpec
 from millstream.core.identity import run_id
 from millstream.core.tables import EVENTS, RECORDS, RUNS, STATES, Commit, RecordRow, RunRow
 from millstream.stores.memory import MemoryStore
@@ -215,6 +216,19 @@ class Audit:
                 if row.generation == run.generation or decided:
                     raise Violation("decided-once", f"{request.place} is performed, and recorded is {row}")
 
+    def admitted(self, life: Life, tool: ToolSpec) -> None:
+        """An attempt has begun."""
+        policy = tool.policy
+        busy = [attempt.request.tool.name for attempt in life.attempts.values() if not attempt.probing]
+        if policy.max_concurrency is not None:
+            self.counts["attempts at a tool with slots"] += 1
+            if busy.count(tool.name) > policy.max_concurrency:
+                raise Violation("bounded", f"{busy.count(tool.name)} attempts at {tool.name}; {policy.max_concurrency} are allowed")
+        limit = life.machine.desk.limits.threads
+        blocking = sum(1 for name in busy if life.graph.tools[name].policy.blocks)
+        if blocking > limit:
+            raise Violation("bounded", f"{blocking} attempts in threads; {limit} are allowed")
+
     def ended(self, request: Request, ended: Ended) -> None:
         """An attempt or a probe ended, or is overdue."""
         if ended is not Ended.OVERDUE:
@@ -294,6 +308,8 @@ class Audit:
     def check_end(self, life: Life, signals: dict[str, bool]) -> None:
         """Everything has settled; ``signals`` are the ids that were sent, and whether they were answered for."""
         store = life.store
+        if len(life.machine.steps.slots):
+            raise Violation("bounded", f"{len(life.machine.steps.slots)} steps hold slots, or wait for one, when nothing runs")
         self._check_emitted(store)
         self._check_effects(store)
         self._check_asks(store)

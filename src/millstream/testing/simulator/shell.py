@@ -254,6 +254,8 @@ class Life:
         if place in self.attempts:
             raise Violation("one-attempt", f"{attempt.request.place}: code of an attempt still runs when the next one is to start")
         self.attempts[place] = attempt
+        if not attempt.probing:
+            self.audit.admitted(self, attempt.request.tool)
 
     def _cancel(self, command: CancelAttempt) -> None:
         attempt = self.attempts.get((command.run, command.step))

@@ -42,7 +42,9 @@ async def read(n: int) -> dict[str, Any]:
     raise NotImplementedError
 
 
-@tool(effect=Effect.IDEMPOTENT, timeout="30s", key_ttl="1h", retry=Retry(attempts=3, backoff="2s", on=[ValueError]))
+@tool(
+    effect=Effect.IDEMPOTENT, timeout="30s", key_ttl="1h", retry=Retry(attempts=3, backoff="2s", on=[ValueError]), max_concurrency=2
+)
 async def pay(n: int) -> dict[str, Any]:
     raise NotImplementedError
 
@@ -70,7 +72,7 @@ async def ship(n: int) -> dict[str, Any]:
     raise NotImplementedError
 
 
-@tool(timeout="30s")
+@tool(timeout="30s", max_concurrency=1)
 async def page(n: int) -> dict[str, Any]:
     raise NotImplementedError
 

@@ -58,6 +58,7 @@ def plan(chance: random.Random) -> Plan:
         cut=chance.choice((1, 5, 500)),
         page=chance.choice((1, 2, 5, 500)),
         commit_rows=chance.choice((5, 20_000)),
+        threads=chance.choice((1, 2, 64)),
         backlog_bytes=chance.choice((1_000, 1 << 30)),
     )
     return Plan(
