@@ -41,7 +41,6 @@ from millstream.engine.outcomes import Outcome, answered, failed, made, probe_fa
 from millstream.engine.threads import Job, Threads
 from millstream.engine.transactions import Right, transact
 
-
 THREADS = 128  # core.desk.Limits lets in 64 attempts that block; the others are for probes
 
 
