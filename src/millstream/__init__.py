@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         AskFailed,
         Deadlock,
         DeclarationError,
-        Diverged,
         MillstreamError,
         NotFound,
         NotSent,
@@ -65,7 +64,6 @@ __all__ = [
     "ToolFailed",
     "AskFailed",
     "Deadlock",
-    "Diverged",
     "NotSent",
     "RunPutAway",
 ]

@@ -19,7 +19,6 @@
         │   ├── ToolFailed            a tool failed, definitely: (type, message, data)
         │   │   └── AskFailed         the asked run ended without an answer
         │   ├── Deadlock              an ask would wait for a key that waits for the asker
-        │   ├── Diverged              the handler no longer asks for what the record says it did
         │   └── HandlerStuck          a handler kept its loop busy without ever waiting
         └── NotSent                   raised BY a tool: nothing was sent, the attempt had no effect
     BaseException
@@ -106,7 +105,10 @@ class ToolFailed(RunError):
         type: name of the exception that the tool raised, as ``str``.
         message: its text.
         data: JSON-able details, or None.
+        tool: name of the tool, where it was a tool's; else None.
     """
+
+    tool: str | None = None
 
     def __init__(self, type: str, message: str = "", data: Any = None) -> None:
         super().__init__(f"{type}: {message}" if message else type)
@@ -121,10 +123,6 @@ class AskFailed(ToolFailed):
 
 class Deadlock(RunError):
     """An ``ask`` would wait for a key whose current run waits, directly or through others, for the asking run."""
-
-
-class Diverged(RunError):
-    """The handler no longer asks for what its record says it did; the run is kept and tried again when the code changes."""
 
 
 class HandlerStuck(RunError):

@@ -21,7 +21,7 @@ from millstream.core.effects import Retry as CoreRetry
 from millstream.core.graph import ToolSpec
 from millstream.engine.handle import HandledLoop
 from millstream.engine.transactions import Connection
-from millstream.errors import DeclarationError, Diverged, RunPutAway, UsageError
+from millstream.errors import DeclarationError, RunPutAway, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable as OnlyForTypeCheckers
@@ -162,14 +162,6 @@ def test_an_argument_that_json_does_not_have_is_a_value_error() -> None:
 
     with pytest.raises(ValueError, match="pay: argument 1 is nan"):
         call_in_run(lambda: pay(float("nan")))
-
-
-def test_a_recorded_result_that_no_longer_fits_is_a_divergence() -> None:
-    @tool
-    async def charge() -> Receipt: ...  # type: ignore[empty-body]
-
-    with pytest.raises(Diverged, match=r"the recorded result of charge does not fit Receipt, which the code now declares"):
-        call_in_run(lambda: charge(), '{"id":"r-1"}')
 
 
 def test_a_tool_that_was_never_awaited_is_reported_by_its_name() -> None:

@@ -79,7 +79,10 @@ class Handle(Protocol):
     def call(
         self, spec: ToolSpec, name: str, args: Any, kwargs: Any, arguments: str, key: str | None, policy: Policy | None
     ) -> Coroutine[Any, Any, str]: ...
-    def receive(self, name: str, about: str | None) -> Coroutine[Any, Any, tuple[str, str | None, int, str]]: ...
+    def receive(
+        self, name: str, about: str | None, read: Callable[[str], Any]
+    ) -> Coroutine[Any, Any, tuple[Any, str | None, int, str]]: ...
+    async def diverge(self, text: str) -> Any: ...
     def ask(self, agent: str, key: str, payload: str) -> Coroutine[Any, Any, str]: ...
     def emit(self, stream: str, value: Any, key: str | None) -> None: ...
     def send(self, agent: str, key: str, value: Any) -> None: ...
@@ -266,10 +269,11 @@ class Context(Generic[S]):
 
         Args:
             about: only signals about this; None takes those about nothing in particular.
-            type: of its value; plain JSON by default.
+            type: of its value; plain JSON by default. A signal whose value does not fit is noted in the run's record, and another
+                is waited for.
             timeout: how long; None waits for ever.
 
-        Awaiting it raises ``TimeoutError``, or ``ValueError`` if the value that was sent does not fit the type.
+        Awaiting it raises ``TimeoutError``.
 
         Raises:
             TypeError, ValueError: the time-out is not a duration, or values of the type could not be read.
@@ -277,7 +281,8 @@ class Context(Generic[S]):
         read = codec(Any if type is None else type).decode
         name, about = _text(signal, "the name of a signal"), None if about is None else _key(about, "about")
         seconds = None if timeout is None else microseconds(timeout) / 1e6
-        return _received(self._handle.receive(name, about), read, seconds, f"no signal {name!r}{_about(about)} within {timeout}")
+        late = f"no signal {name!r}{_about(about)} within {timeout}"
+        return _received(self._handle.receive(name, about, read), seconds, late)
 
     @overload
     def ask(
@@ -303,7 +308,7 @@ class Context(Generic[S]):
         with _saying_where("ctx.ask", name):
             payload = events.encode(value)
         waiting = self._handle.ask(name, to, payload)
-        return _answered(waiting, answers.decode, seconds, f"no answer from {name} {to!r} within {timeout}")
+        return _answered(self._handle, waiting, answers, seconds, f"no answer from {name} {to!r} within {timeout}")
 
     # What goes out with the completion of the run.
 
@@ -366,15 +371,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def _received(
-    waiting: Coroutine[Any, Any, tuple[str, str | None, int, str]], read: Callable[[str], Any], seconds: float | None, late: str
+    waiting: Coroutine[Any, Any, tuple[Any, str | None, int, str]], seconds: float | None, late: str
 ) -> Signal[Any]:
-    text, by, at, id = await (waiting if seconds is None else _within(seconds, waiting, late))
-    return Signal(value=read(text), by=by, at=_EPOCH + timedelta(microseconds=at), id=id)
+    value, by, at, id = await (waiting if seconds is None else _within(seconds, waiting, late))
+    return Signal(value=value, by=by, at=_EPOCH + timedelta(microseconds=at), id=id)
 
 
-async def _answered(waiting: Coroutine[Any, Any, str], read: Callable[[str], Any], seconds: float | None, late: str) -> Any:
+async def _answered(handle: Handle, waiting: Coroutine[Any, Any, str], answers: Codec, seconds: float | None, late: str) -> Any:
     text = await (waiting if seconds is None else _within(seconds, waiting, late))
-    return None if text == "null" else read(text)  # the handler returned None, which is no value of its output
+    if text == "null":
+        return None  # the handler returned None, which is no value of its output
+    try:
+        return answers.decode(text)
+    except (ValueError, TypeError) as problem:
+        return await handle.diverge(f"a recorded answer does not fit {answers.name}, which the asked agent now returns: {problem}")
 
 
 async def _within(seconds: float, waiting: Coroutine[Any, Any, T], late: str) -> T:

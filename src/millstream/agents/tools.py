@@ -28,7 +28,7 @@ from millstream.agents.options import KEY_TTL, Options, Probe, Retry, Signature,
 from millstream.core.calls import INJECTED
 from millstream.core.effects import Effect, Policy
 from millstream.core.graph import Codec, ToolSpec
-from millstream.errors import DeclarationError, Diverged, UsageError
+from millstream.errors import DeclarationError, UsageError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -355,9 +355,9 @@ async def _decoded(waiting: Coroutine[Any, Any, str], result: Codec, name: str) 
     text = await waiting
     try:
         return result.decode(text)
-    except ValueError as problem:
-        why = f"the recorded result of {name} does not fit {result.name}, which the code now declares: {problem}"
-        raise Diverged(f"{why}; let the type take what was recorded, or cancel the run") from None
+    except (ValueError, TypeError) as problem:
+        why = f"the recorded result of {name} does not fit its declared type {result.name}: {problem}"
+        return await run_handle().diverge(f"{why}. Let the type take what is recorded; a person's settlement may be given anew")
 
 
 async def _inline(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -186,7 +186,18 @@ class Raised(msgspec.Struct, frozen=True, gc=False):
     """The handler raised and its tasks have ended."""
 
     error: dict[str, Any]  # type, message, data
-    cancelled: bool  # it was the CancelledError of ``cancel RUN``
+    cancelled: bool = False  # it was the CancelledError of ``cancel RUN``
+    diverged: bool = False  # what is recorded cannot be handed to the handler of today
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """A signal whose value is not of the type that its step waits for; the handler waits on, for another."""
+
+    step: str
+    signal: str
+    id: str
+    by: str | None
+    reason: str
 
 
 class Advanced(msgspec.Struct, frozen=True, gc=False):
@@ -200,6 +211,7 @@ class Advanced(msgspec.Struct, frozen=True, gc=False):
     end: Returned | Raised | None
     missed: bool = False  # the delivered timer does not exist (any more): only while replaying edited code
     state: str | None = None  # of agents with waiting="release": the state so far, None: untouched
+    refused: tuple[Refused, ...] = ()
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
@@ -213,6 +225,7 @@ class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
     result: str | None = None
     error: dict[str, Any] | None = None
     retryable: bool = False
+    trace: str | None = None  # of what it raised, for people
 
 
 class Due(msgspec.Struct, frozen=True, gc=False):

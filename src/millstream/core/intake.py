@@ -402,7 +402,10 @@ class Intake:
 
 
 def _say(error: dict[str, Any] | None) -> str:
-    return "no evidence" if error is None else f"{error.get('type')}: {error.get('message')}"
+    if error is None:
+        return "no evidence"
+    where = f" in {error['tool']}" if "tool" in error else ""
+    return f"{error.get('type')}{where}: {error.get('message')}"
 
 
 # --- operators: pure functions of a batch ---------------------------------------------------------------------------

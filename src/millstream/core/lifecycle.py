@@ -27,6 +27,7 @@ from millstream.core.facts import (
     Advanced,
     CancelRequested,
     Raised,
+    Refused,
     RetryRequested,
     Returned,
     RunHistory,
@@ -273,6 +274,8 @@ class Lifecycle:
                 return  # diverged
         for step in fact.cancels:
             self.steps.cancelled(run, step)
+        if fact.refused and not run.replaying:
+            self._note_refused(run, fact.refused)
         run.timer = fact.timer
         run.state = fact.state
         if fact.end is not None:
@@ -281,6 +284,14 @@ class Lifecycle:
             self._replay(run, missed=fact.missed)
         else:
             self.rest(run)
+
+    def _note_refused(self, run: Run, refused: tuple[Refused, ...]) -> None:
+        for signal in refused:
+            note = {"refused": signal.reason, "by": signal.by, "id": signal.id}
+            self.record(run, r.NOTED, signal.step, tool=signal.signal, note=note)
+            sender = f" from {signal.by}" if signal.by else ""
+            text = f"run {run.id} waits on: signal {signal.signal!r}{sender} is not what it waits for: {signal.reason}"
+            self.desk.note("warning", text)
 
     def deliver(self, run: Run, record: RecordRow) -> None:
         """Hand over what was just recorded, or is replayed."""
@@ -337,7 +348,7 @@ class Lifecycle:
         if not run.waits and not run.doubts:
             if timer is None:
                 self.desk.say(PutAway(run.number))
-                self._end(run, Raised(STUCK, False))
+                self._end(run, Raised(STUCK))
                 return
             if timer[0] - self.desk.now < BRIEF:
                 self.watch(run, timer[0])
@@ -471,7 +482,10 @@ class Lifecycle:
 
     def _end(self, run: Run, end: Returned | Raised) -> None:
         if isinstance(end, Raised):
-            self._fail(run, r.CANCELLED if end.cancelled else r.FAILED, end.error)
+            if end.diverged:
+                self.diverge(run, end.error["message"], KEPT)
+            else:
+                self._fail(run, r.CANCELLED if end.cancelled else r.FAILED, end.error)
             return
         forgotten = self.steps.forgotten(run)
         if forgotten is not None:
@@ -503,10 +517,10 @@ class Lifecycle:
         self.desk.commit.put(STATES, row)
         self.record(run, r.CHANGED, note={"version": instance.version, "before": before}, result=state)
 
-    def diverge(self, run: Run, text: str) -> None:
+    def diverge(self, run: Run, text: str, hint: str = "") -> None:
         """The handler does not follow its record: keep the run, and try it again when the code changes."""
         self.desk.say(PutAway(run.number))
-        self._fail(run, r.DIVERGED, {"type": "Diverged", "message": text + DIVERGED_HINT, "data": None})
+        self._fail(run, r.DIVERGED, {"type": "Diverged", "message": text + (hint or KEPT + TRAPS), "data": None})
 
     def _fail(self, run: Run, status: str, error: dict[str, Any]) -> None:
         run.status = status
@@ -578,6 +592,7 @@ class Lifecycle:
                 self._fail(run, r.FAILED, POISON)
         elif run.status in (r.FAILED, r.DIVERGED, r.CANCELLED):
             self._new_generation(run)
+            self.record(run, r.RETRIED, note={"by": errand.by})
             self._answer(errand)
         else:
             self._answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")
@@ -585,7 +600,9 @@ class Lifecycle:
     def _settle_stored(self, run: Run, errand: Settled) -> str | None:
         error = self.steps.settle(run, errand)
         if error is None:
-            if run.status == r.IN_DOUBT and run.turn is None:
+            if run.status == r.DIVERGED:
+                self._new_generation(run)  # what was settled before did not fit
+            elif run.status == r.IN_DOUBT and run.turn is None:
                 self._settle_parked(run)
             else:
                 run.news = True
@@ -648,8 +665,9 @@ STUCK = {
     "It awaits a future, lock or queue that only itself could serve",
     "data": None,
 }
-DIVERGED_HINT = (
-    ". The run is kept and tried again when the agent's code changes. Known causes: steps named by position in a changed loop, "
+KEPT = ". The run is kept and tried again when the agent's code changes"
+TRAPS = (
+    ". Known causes: steps named by position in a changed loop, "
     "a branch on something that is not recorded (wall clock, environment, global), coroutines given to asyncio.as_completed (they "
     "start in set order: use ctx.as_completed)"
 )

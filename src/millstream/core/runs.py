@@ -44,6 +44,7 @@ INTENDED = "intended"  # a step of an effect class, or an ask, was asked for; it
 ATTEMPTED = "attempted"  # an attempt ended and another (or a probe) follows
 DOUBTED = "doubted"
 SETTLED = "settled"  # somebody said retry
+RETRIED = "retried"  # the run is tried again, as a new generation; ``note`` says for whom
 RELEASED = "released"  # the key went on without the run; ``result`` is the state that its turn began with
 CHANGED = "changed"  # the state that the run left, as ``result``; ``note`` says its version and whose state it replaced
 NOTED = "noted"  # the arguments of a recorded READ step differ from those of the code of today
@@ -85,6 +86,9 @@ class Step:
         "granted",
         "renewed",
         "unwritten",
+        "given",
+        "evidence",
+        "trace",
     )
 
     CALLED, QUEUED, INTENT, PERFORMING, RESTING, DOUBT, DONE, ABANDONED = range(8)
@@ -107,6 +111,9 @@ class Step:
         self.renewed = False  # another request than the one that failed in an earlier generation
         self.granted = False  # somebody said retry: one more attempt, whatever the class
         self.unwritten = False  # its next attempt needs an intent
+        self.given = False  # its outcome is a person's settlement
+        self.evidence: dict[str, Any] | None = None  # how its last attempt ended
+        self.trace: str | None = None  # and the traceback of what it raised
 
     @property
     def policy(self) -> Policy:

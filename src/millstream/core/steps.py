@@ -340,6 +340,7 @@ class Steps:
             return
         if fact.ended is not Ended.OVERDUE:
             step.busy = False
+        step.trace = fact.trace
         if step.phase == Step.RESTING and step.granted and not step.busy:
             if fact.ended is Ended.SUCCEEDED:
                 self._decide(run, step, fact.ended, fact.result, fact.error)  # it is evidence
@@ -432,6 +433,7 @@ class Steps:
             self.lifecycle.watch(run, due)
 
     def _attempted(self, run: Run, step: Step, ended: Ended, following: Next, error: dict[str, Any] | None) -> None:
+        step.evidence = error
         self.lifecycle.record(
             run,
             r.ATTEMPTED,
@@ -439,7 +441,7 @@ class Steps:
             tool=step.call.name if step.call else None,
             effect=step.policy.effect,
             attempt=step.attempts,
-            note={"ended": ended.value, "next": following.value},
+            note=_traced(step, {"ended": ended.value, "next": following.value}),
             error=error,
         )
 
@@ -498,7 +500,7 @@ class Steps:
             effect=None if call is None or call.kind != "tool" else call.policy.effect,
             attempt=step.attempts,
             key=call.key if call is not None and call.kind == "ask" else None,
-            note=note,
+            note=_traced(step, note),
             args=call.args if call is not None and is_read else None,
             result=result,
             error=error,
@@ -535,6 +537,8 @@ class Steps:
         step.phase = Step.DOUBT
         step.due = None
         run.doubts += 1
+        if ended is Ended.UNKNOWN:
+            error = _with_the_probe(step.evidence, error)
         settle_at = None
         if policy.in_doubt_after is not None and policy.in_doubt != "hold":
             settle_at = self.desk.now + policy.in_doubt_after
@@ -547,7 +551,7 @@ class Steps:
             tool=call.name,
             effect=policy.effect,
             attempt=step.attempts,
-            note={"ended": ended.value, "settle_at": settle_at, "settle": policy.in_doubt},
+            note=_traced(step, {"ended": ended.value, "settle_at": settle_at, "settle": policy.in_doubt}),
             error=error,
         )
         args = call.args
@@ -583,7 +587,8 @@ class Steps:
     def settle(self, run: Run, fact: Settled) -> str | None:
         """Somebody knows, or decides. Returns why it cannot be, or None."""
         step = run.steps.get(fact.step)
-        if step is None or step.phase != Step.DOUBT:
+        mends = step is not None and step.given and run.status == r.DIVERGED and fact.how != "retry"
+        if step is None or (step.phase != Step.DOUBT and not mends):
             return f"step {run.id}/{fact.step} is not in doubt"
         note = {"settled": fact.how, "by": fact.by}
         if fact.how == "retry":
@@ -600,7 +605,8 @@ class Steps:
                 run.open += 1
                 self.lifecycle.stir(run)
             return None
-        self._settled(run, step)
+        if not mends:
+            self._settled(run, step)
         error = None if fact.how == "result" else {"type": "Denied", "message": fact.value or "", "data": None}
         self._outcome(run, step, fact.value if fact.how == "result" else None, error, note=note)
         return None
@@ -637,6 +643,7 @@ class Steps:
             note = r.json_decode(record.note or "{}")
             step.ambiguous = note["ended"] in ("ambiguous", "lost") or (step.ambiguous and note["ended"] != "not_done")
             again = note["next"] == Next.PERFORM.value
+            step.evidence = None if record.error is None else r.json_decode(record.error)
             step.attempts = record.attempt + (1 if again and record.effect != Effect.AT_MOST_ONCE.value else 0)
             # AT_MOST_ONCE: an attempt after this one would have an intent of its own; there is none (yet).
             step.granted = again and record.effect == Effect.AT_MOST_ONCE.value
@@ -650,9 +657,10 @@ class Steps:
         elif kind in (r.RESULTED, r.RECEIVED):
             step.recorded = step.recorded or record
             step.phase, step.due, step.attempts, step.outcome = Step.DONE, None, record.attempt, None
+            step.given = record.note is not None and '"settled"' in record.note
             if current:
                 return
-            if record.error is None or (record.note is not None and '"settled"' in record.note):
+            if record.error is None or step.given:
                 step.outcome = record
             elif step.recorded.kind == r.INTENDED and record.effect is not None:
                 step.phase, step.ambiguous, step.granted = Step.CALLED, False, False  # what a retry tries again: the same request
@@ -688,6 +696,22 @@ class Steps:
             if step.call is None and step.phase != Step.CALLED and step.recorded is not None and step.recorded.kind == r.INTENDED:
                 return f"{run.id}/{step.id}"
         return None
+
+
+def _traced(step: Step, note: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The note, and where the code raised."""
+    if step.trace is None:
+        return note
+    trace, step.trace = step.trace, None
+    return {**(note or {}), "traceback": trace}
+
+
+def _with_the_probe(attempt: dict[str, Any] | None, probe: dict[str, Any] | None) -> dict[str, Any]:
+    """The evidence of a step whose probe could not tell: how its attempt had ended, and what the probe said."""
+    said = "its probe cannot tell" if probe is None else f"its probe failed with {probe['type']}: {probe['message']}"
+    if attempt is None:
+        return {"type": "Unknown", "message": said, "data": None}
+    return {**attempt, "message": f"{attempt['message']}; {said}"}
 
 
 def _short(text: str, limit: int = 300) -> str:

@@ -39,6 +39,7 @@ from millstream.core.desk import Limits
 from millstream.core.facts import AttemptEnded, Due, Durable, Fact, Forgotten, SinkWritten, Stopping
 from millstream.core.graph import Graph
 from millstream.core.machine import Machine
+from millstream.core.mail import SIGNALS
 from millstream.core.runs import dump, json_decode
 from millstream.core.tables import SINKS, Commit, SinkRow
 from millstream.engine import recovery
@@ -56,6 +57,7 @@ from millstream.errors import MillstreamError
 LINGER_S = 0.005  # a commit that nothing waits for gathers so long
 FORGET_S = 60.0  # how often ids whose dedupe time is over are looked for
 FORGET_ROWS = 5_000
+SIGNALS_DEDUPE = 7 * 24 * 3_600_000_000  # how long the ids of signals are remembered, us
 HEARTBEAT_S = 0.5  # the clock is looked at at least so often
 
 
@@ -249,7 +251,7 @@ class Engine:
 
     def _sleeps(self) -> bool:
         """Does a run sleep, and nothing else? That is waited for."""
-        return self.store.sleeping()
+        return self.store.sleeping(list(self.graph.agents))
 
     def stop(self) -> None:
         """End ``run``."""
@@ -347,7 +349,9 @@ class Engine:
 
     def _attempt_ended(self, run: int, step: str, attempt: int, outcome: Outcome) -> None:
         self.feed(
-            AttemptEnded(self.clock.now(), run, step, attempt, outcome.ended, outcome.result, outcome.error, outcome.retryable)
+            AttemptEnded(
+                self.clock.now(), run, step, attempt, outcome.ended, outcome.result, outcome.error, outcome.retryable, outcome.trace
+            )
         )
 
     def _sink_written(self, sink: str, row: int, position: Any) -> None:
@@ -457,10 +461,11 @@ class Engine:
 
     def forget(self) -> None:
         """Forget ids whose ``dedupe`` time is over."""
-        dedupe = max((spec.dedupe for spec in self.graph.sources.values() if spec.id is not None), default=7 * 24 * 3_600_000_000)
-        keys = self.store.forget_seen(self.machine.desk.now - dedupe, FORGET_ROWS)
-        if keys:
-            self.feed(Forgotten(self._time(), keys))
+        remembered = {name: spec.dedupe for name, spec in self.graph.sources.items() if spec.id is not None}
+        for source, dedupe in {SIGNALS: SIGNALS_DEDUPE, **remembered}.items():
+            ids = self.store.forget_seen(source, self.machine.desk.now - dedupe, FORGET_ROWS)
+            if ids:
+                self.feed(Forgotten(self._time(), [(source, id) for id in ids]))
 
     # --- being asked ----------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from millstream.core.effects import Effect, Policy
-from millstream.core.facts import Emitted, StepCall
+from millstream.core.facts import Emitted, Refused, StepCall
 from millstream.core.graph import AgentSpec, Graph, ToolSpec
 from millstream.core.identity import KeyMaker
 from millstream.core.intake import key_text
@@ -27,7 +27,7 @@ from millstream.engine.runloop import HeldFuture, RunLoop, shell_safe
 from millstream.errors import AskFailed, Deadlock, NotFound, RunPutAway, ToolFailed
 
 Outcome = tuple[str | None, dict[str, Any] | None]
-Mail = tuple[str, str | None, int, str]
+Mail = tuple[Any, str | None, int, str]
 
 NO_POLICY = Policy(effect=Effect.READ)
 
@@ -88,6 +88,8 @@ class Handle:
         "root",
         "ending",
         "was_cancelled",
+        "refused",
+        "divergence",
         "_event",
         "_graph",
         "_keys",
@@ -123,6 +125,8 @@ class Handle:
         self.root: asyncio.Task[Any] | None = None
         self.ending = False
         self.was_cancelled = False
+        self.refused: list[Refused] = []
+        self.divergence: str | None = None
         self._event = event
         self._graph = graph
         self._keys = keys
@@ -176,18 +180,28 @@ class Handle:
             raise rebuild(spec, error)
         return result or "null"
 
-    def receive(self, name: str, about: str | None) -> Coroutine[Any, Any, Mail]:
-        """A durable wait for a signal; gives its value as JSON, who sent it, when (us), and its id."""
-        call = StepCall(self._identity(f"signal.{shell_safe(name)}"), "receive", name, "", NO_POLICY, None, about)
-        return self._mail(call)
+    def receive(self, name: str, about: str | None, read: Callable[[str], Any]) -> Coroutine[Any, Any, Mail]:
+        """A durable wait for a signal; gives its value, who sent it, when (us), and its id.
 
-    async def _mail(self, call: StepCall) -> Mail:
-        try:
-            mail: Mail = await self._ask(call)
-            return mail
-        except asyncio.CancelledError:
-            self._abandon(call.step)
-            raise
+        A signal that ``read`` (of its JSON) refuses with a ValueError or TypeError is noted, and another is waited for: a
+        mistyped word must not end a run, nor be handed to it again by every retry.
+        """
+        return self._mail(self._identity(f"signal.{shell_safe(name)}"), name, about, read)
+
+    async def _mail(self, first: str, name: str, about: str | None, read: Callable[[str], Any]) -> Mail:
+        step, again = first, 0
+        while True:
+            try:
+                text, by, at, id = await self._ask(StepCall(step, "receive", name, "", NO_POLICY, None, about))
+            except asyncio.CancelledError:
+                self._abandon(step)
+                raise
+            try:
+                return read(text), by, at, id
+            except (ValueError, TypeError) as problem:
+                self.refused.append(Refused(step, name, id, by, str(problem)))
+            again += 1
+            step = f"{first}.again" if again == 1 else f"{first}.again:{again}"  # in no later receive's place
 
     def ask(self, agent: str, key: str, payload: str) -> Coroutine[Any, Any, str]:
         """Send a value to an agent and wait for what its run returns, as JSON.
@@ -231,6 +245,12 @@ class Handle:
     def _abandon(self, step: str) -> None:
         if not self.loop.closed and self.waiting.pop(step, None) is not None:
             self.cancels.append(step)
+
+    async def diverge(self, text: str) -> Any:
+        """What is recorded cannot be handed over. The run ends here, where no ``except`` of the handler can take it for an
+        answer."""
+        self.divergence = text
+        await self.loop.create_future()
 
     # --- what leaves with the completion --------------------------------------------------------------------------
 
@@ -319,7 +339,8 @@ class Handle:
 def failure(error: BaseException) -> dict[str, Any]:
     """What a failed run's row says of the exception that its handler raised."""
     if isinstance(error, ToolFailed):
-        data: Any = error.data
-        return {"type": error.type if type(error) is ToolFailed else type(error).__name__, "message": error.message, "data": data}
+        type_ = error.type if type(error) is ToolFailed else type(error).__name__
+        said = {"type": type_, "message": error.message, "data": error.data}
+        return said if error.tool is None else {**said, "tool": error.tool}
     frames = traceback.format_exception(error, limit=-8)
     return {"type": type(error).__name__, "message": str(error)[:4000], "data": {"traceback": "".join(frames)[-4000:]}}

@@ -25,7 +25,9 @@ import concurrent.futures
 import dataclasses
 import errno
 import math
+import os
 import ssl
+import traceback
 import typing
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,6 +40,8 @@ from millstream.core.graph import ToolSpec
 from millstream.errors import NotSent, ToolFailed
 
 MESSAGE_LIMIT = 4_000  # characters
+TRACE_FRAMES = 8
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _DEPTH_LIMIT = 20  # of nested data
 
 
@@ -48,6 +52,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     result: str | None = None  # JSON, as the tool's codec encodes it
     error: dict[str, Any] | None = None  # {"type", "message", "data"}
     retryable: bool = False  # a definite failure of a type that ``Retry.on`` names
+    trace: str | None = None  # where its code raised, for people
 
 
 # --- what code returned ---------------------------------------------------------------------------------------------------
@@ -94,12 +99,12 @@ def failed(spec: ToolSpec, error: BaseException, outside: BaseException | None =
     """The outcome of an attempt that raised ``error``; for ``outside`` see `classify`."""
     ended = classify(spec, error, outside=outside)
     retryable = ended is Ended.FAILED and isinstance(error, spec.policy.retry.on)
-    return Outcome(ended, error=payload(spec, error), retryable=retryable)
+    return Outcome(ended, error=payload(spec, error), retryable=retryable, trace=_trace(error))
 
 
 def probe_failed(spec: ToolSpec, error: BaseException) -> Outcome:
     """The outcome of a probe that raised: it could not tell, and says why."""
-    return Outcome(Ended.UNKNOWN, error=payload(spec, error))
+    return Outcome(Ended.UNKNOWN, error=payload(spec, error), trace=_trace(error))
 
 
 def classify(
@@ -301,6 +306,19 @@ def payload(spec: ToolSpec, error: BaseException) -> dict[str, Any]:
     return {"type": declared.__name__, "message": message, "data": data}
 
 
+def _trace(error: BaseException) -> str | None:
+    """The traceback from the first line of the tool's own code on; None where the exception has been nowhere else."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        trace = trace.tb_next
+    if trace is None:
+        return None
+    try:
+        return _clean("".join(traceback.format_exception(type(error), error, trace, limit=-TRACE_FRAMES)))
+    except Exception:  # its text cannot be had
+        return None
+
+
 def rebuild(spec: ToolSpec, error: dict[str, Any]) -> Exception:
     """The exception that the handler gets: the declared error of that name with its fields, else ``ToolFailed``.
 
@@ -314,7 +332,9 @@ def rebuild(spec: ToolSpec, error: dict[str, Any]) -> Exception:
                 return _restored(declared, data)
             except Exception:  # the class is another one now: the handler gets all that is known
                 break
-    return ToolFailed(type_, message, data)
+    failed = ToolFailed(type_, message, data)
+    failed.tool = spec.name
+    return failed
 
 
 def _restored(cls: type[Exception], data: dict[str, Any]) -> Exception:

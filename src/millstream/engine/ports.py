@@ -57,8 +57,8 @@ class Store(Protocol):
     def wakes(self, until: int, limit: int) -> list[RunRow]:
         """Waiting and in-doubt runs whose ``wake`` is not later than ``until``, earliest first."""
 
-    def sleeping(self) -> bool:
-        """Is there a waiting run that waits for its ``wake`` alone (its ``awaits`` is null)?"""
+    def sleeping(self, agents: Sequence[str]) -> bool:
+        """Is there a waiting run of these agents that waits for its ``wake`` alone (its ``awaits`` is null)?"""
 
     def mailed(self) -> list[int]:
         """Waiting and in-doubt runs that have mail addressed to them (``MailRow.run``), or to their (agent, key)."""
@@ -69,8 +69,8 @@ class Store(Protocol):
     def seen(self, source: str, ids: Sequence[str]) -> set[str]:
         """Those of the ids that were seen."""
 
-    def forget_seen(self, before: int, limit: int) -> list[tuple[str, str]]:
-        """Keys (source, id) of seen rows older than ``before``."""
+    def forget_seen(self, source: str, before: int, limit: int) -> list[str]:
+        """Ids of a source that were seen before that time (us), oldest first."""
 
     def backlog_bytes(self) -> int:
         """Bytes of the payloads of events whose runs are queued."""

@@ -6,11 +6,12 @@ Everything here is synchronous: a run is handed one thing and driven until nothi
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import Any
 
 from millstream.core import runs as r
 from millstream.core.commands import Deliver, Start
-from millstream.core.facts import Advanced, Emitted, Raised, Returned
+from millstream.core.facts import Advanced, Emitted, Raised, Refused, Returned
 from millstream.core.graph import AgentSpec, Graph
 from millstream.core.identity import KeyMaker
 from millstream.engine.handle import Handle, HandledLoop, failure
@@ -95,7 +96,9 @@ class Runs:
             loop.drain()
             root = handle.root
             assert root is not None
-            if root.done():
+            if handle.divergence is not None:
+                end = Raised({"type": "Diverged", "message": handle.divergence, "data": None}, diverged=True)
+            elif root.done():
                 if not handle.ending:
                     handle.ending = True
                     if loop.tasks:
@@ -104,23 +107,27 @@ class Runs:
                 if not loop.tasks:
                     end = self._end(handle, root)
         except HandlerStuck as stuck:
-            end = Raised(failure(stuck), False)
+            end = Raised(failure(stuck))
         calls, handle.calls = handle.calls, []
         cancels, handle.cancels = handle.cancels, []
+        refused: tuple[Refused, ...] = ()
+        if handle.refused:
+            refused = tuple(handle.refused)
+            handle.refused = []
         if end is not None:
             del self._handles[run]
             self._close(handle)
-            return Advanced(at, run, calls, cancels, None, end)
+            return Advanced(at, run, calls, cancels, None, end, refused=refused)
         spec = self._graph.agents[handle.agent]
         state = None
         if spec.waiting == "release" and handle.dump_state is not None:
             try:
                 state = handle.dump_state()
             except Exception as error:
-                end = Raised(failure(error), False)
+                end = Raised(failure(error))
                 del self._handles[run]
                 self._close(handle)
-        return Advanced(at, run, calls, cancels, None if end else self._timer(handle), end, False, state)
+        return Advanced(at, run, calls, cancels, None if end else self._timer(handle), end, False, state, refused)
 
     @staticmethod
     def _timer(handle: Handle) -> tuple[int, str] | None:
@@ -138,14 +145,19 @@ class Runs:
             return Raised(error, handle.was_cancelled)
         raised = root.exception()
         if raised is not None:
-            return Raised(failure(raised), False)
+            return Raised(failure(raised))
         try:
             return self._returned(handle, self._graph.agents[handle.agent], root.result())
         except Exception as error:  # what it returned, or its state, cannot be encoded
-            return Raised(failure(error), False)
+            return Raised(failure(error))
 
     def _returned(self, handle: Handle, spec: AgentSpec, value: Any) -> Returned:
         output: Emitted | None = None
+        if inspect.isawaitable(value):
+            if inspect.iscoroutine(value):
+                value.close()  # or Python warns of it, and names our lines
+            what = f"{type(value).__name__} {getattr(value, '__qualname__', '')}".rstrip()
+            raise TypeError(f"agent {spec.name} returned the {what}, which nobody has awaited: add the await")
         if value is not None:
             output = handle.encoded(spec.output, value, None)
         state = handle.dump_state() if handle.dump_state is not None else None

@@ -209,9 +209,12 @@ class MemoryStore:
         due = [(run.wake, run.run, run) for run in self._all_waiting() if run.wake is not None and run.wake <= until]
         return [run for _, _, run in sorted(due)[:limit]]
 
-    def sleeping(self) -> bool:
-        """Is there a waiting run that waits for its ``wake`` alone?"""
-        return any(run.status == "waiting" and run.wake is not None and run.awaits is None for run in self._all_waiting())
+    def sleeping(self, agents: Sequence[str]) -> bool:
+        """Is there a waiting run of these agents that waits for its ``wake`` alone?"""
+        return any(
+            run.status == "waiting" and run.wake is not None and run.awaits is None and run.agent in agents
+            for run in self._all_waiting()
+        )
 
     def mailed(self) -> list[int]:
         """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key)."""
@@ -230,10 +233,10 @@ class MemoryStore:
         rows = self._tables[SEEN]
         return {id for id in ids if (source, id) in rows}
 
-    def forget_seen(self, before: int, limit: int) -> list[tuple[str, str]]:
-        """Keys (source, id) of seen rows older than ``before`` (us), oldest first."""
-        old = sorted((row.at, row.source, row.id) for row in self._tables[SEEN].values() if row.at < before)
-        return [(source, id) for _, source, id in old[:limit]]
+    def forget_seen(self, source: str, before: int, limit: int) -> list[str]:
+        """Ids of a source that were seen before that time (us), oldest first."""
+        old = sorted((row.at, row.id) for row in self._tables[SEEN].values() if row.source == source and row.at < before)
+        return [id for _, id in old[:limit]]
 
     def backlog_bytes(self) -> int:
         """Bytes of the payloads of events whose runs are queued."""

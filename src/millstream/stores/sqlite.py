@@ -110,7 +110,7 @@ INDEXES = {
     "records_run": "records(run)",
     "mail_key": "mail(agent, key)",
     "events_cause": "events(cause) WHERE cause IS NOT NULL",
-    "seen_at": "seen(at)",
+    "seen_at": "seen(source, at)",
 }
 
 _REFUSALS = (apsw.FullError, apsw.BusyError, apsw.LockedError)
@@ -648,10 +648,13 @@ class SqliteStore:
             (until, limit),
         )
 
-    def sleeping(self) -> bool:
-        """Is there a waiting run that waits for its ``wake`` alone?"""
-        sql = "SELECT 1 FROM runs WHERE wake IS NOT NULL AND awaits IS NULL AND +status = 'waiting' LIMIT 1"
-        return bool(self._rows(sql))
+    def sleeping(self, agents: Sequence[str]) -> bool:
+        """Is there a waiting run of these agents that waits for its ``wake`` alone?"""
+        sql = (
+            "SELECT 1 FROM runs WHERE wake IS NOT NULL AND awaits IS NULL AND +status = 'waiting' "
+            "AND +agent IN (SELECT value FROM json_each(?)) LIMIT 1"
+        )
+        return bool(self._rows(sql, (msgspec.json.encode(agents).decode(),)))
 
     def agents(self) -> list[str]:
         """Names of the agents that have runs."""
@@ -681,9 +684,10 @@ class SqliteStore:
             found.update(id for (id,) in self._rows(_seen_sql(size), [source, *values]))
         return found
 
-    def forget_seen(self, before: int, limit: int) -> list[tuple[str, str]]:
-        """Keys (source, id) of seen rows older than ``before`` (us), oldest first."""
-        return self._rows("SELECT source, id FROM seen WHERE at < ? ORDER BY at, source, id LIMIT ?", (before, limit))
+    def forget_seen(self, source: str, before: int, limit: int) -> list[str]:
+        """Ids of a source that were seen before that time (us), oldest first."""
+        rows = self._rows("SELECT id FROM seen WHERE source = ? AND at < ? ORDER BY at, id LIMIT ?", (source, before, limit))
+        return [id for (id,) in rows]
 
     def backlog_bytes(self) -> int:
         """Bytes of the payloads of events whose runs are queued."""

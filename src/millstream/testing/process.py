@@ -383,7 +383,7 @@ class Process:
             and not engine.committer.busy
             and not self.bodies.awaited
             and all(writer.idle for writer in engine.writers.values())
-            and not self.setting.store.sleeping()
+            and not self.setting.store.sleeping(list(self.engine.graph.agents))
         )
 
     def _what_goes_on(self) -> str:

@@ -150,7 +150,7 @@ def contents(store: Store) -> dict[str, Any]:
         "wakes": store.wakes(1 << 62, 10_000),
         "mailed": store.mailed(),
         "askers": store.askers(),
-        "seen": store.forget_seen(1 << 62, 10_000),
+        "seen": store.forget_seen("orders", 1 << 62, 10_000),
         "backlog": store.backlog_bytes(),
         "sources": store.sources(),
         "sinks": store.sinks(),
@@ -352,7 +352,7 @@ class StoreSuite:
             gone.delete(STATES, ("fulfil", f"k{number}"))
         store.write(gone)
         assert store.mail("fulfil", "ada") == [mail(amount)]
-        assert store.forget_seen(9, 9_999) == [("s", f"i{amount}")]
+        assert store.forget_seen("s", 9, 9_999) == [f"i{amount}"]
         assert [line.state for line in store.lines(keys, 1) if line.state] == [state(f"k{amount}")]
 
     def test_everything_is_there_when_it_is_opened_again(self, store: Store, tmp_path: Path) -> None:
@@ -624,9 +624,10 @@ class StoreSuite:
                 (RUNS, run(3, status="waiting")),
             )
         )
-        assert not store.sleeping()
+        assert not store.sleeping(["fulfil"])
         store.write(commit((RUNS, run(4, status="waiting", wake=5))))
-        assert store.sleeping()
+        assert store.sleeping(["other", "fulfil"])
+        assert not store.sleeping(["other"])
 
     def test_runs_that_wait_for_an_ask_are_found(self, store: Store) -> None:
         ask, receive = '["ask#1","ask","other","bob"]', '["receive#1","receive","ask","\\"ask\\""]'
@@ -704,11 +705,13 @@ class StoreSuite:
         assert store.seen("c", ["1"]) == store.seen("a", []) == set()
 
     def test_old_seen_ids_are_offered_oldest_first(self, store: Store) -> None:
-        store.write(commit((SEEN, SeenRow("a", "1", 0, 30)), (SEEN, SeenRow("b", "1", 0, 10)), (SEEN, SeenRow("b", "2", 0, 20))))
-        assert store.forget_seen(30, 9) == [("b", "1"), ("b", "2")]
-        assert store.forget_seen(31, 1) == [("b", "1")]
+        store.write(commit((SEEN, SeenRow("a", "1", 0, 5)), (SEEN, SeenRow("b", "1", 0, 20)), (SEEN, SeenRow("b", "2", 0, 10))))
+        assert store.forget_seen("b", 21, 9) == ["2", "1"]
+        assert store.forget_seen("b", 20, 9) == ["2"]
+        assert store.forget_seen("b", 21, 1) == ["2"]
         store.write(commit((SEEN, SeenRow("b", "1", 0, 40)), delete=((SEEN, ("b", "2")),)))
-        assert store.forget_seen(99, 9) == [("a", "1"), ("b", "1")]
+        assert store.forget_seen("b", 99, 9) == ["1"]
+        assert store.forget_seen("c", 99, 9) == []
 
     def test_sources_and_sinks_come_by_name(self, store: Store) -> None:
         sources = [SourceRow(name, None, 1, 2, 3, 1) for name in ("b", "a", "Z", "ä")]

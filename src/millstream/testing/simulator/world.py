@@ -509,7 +509,9 @@ class World:
         self.counts["letters retried"] += self.life.retry_letters()
 
     def _forget(self) -> None:
-        keys = self.life.store.forget_seen(self.remains.clock.at - 7 * 24 * HOUR, 100)
+        before = self.remains.clock.at - 7 * 24 * HOUR
+        sources = (*workload.SOURCES, SIGNAL_IDS)
+        keys = [(source, id) for source in sources for id in self.life.store.forget_seen(source, before, 100)]
         if keys:
             self.note("forget", len(keys))
             self.life.feed(Forgotten(self.remains.clock.at, keys))

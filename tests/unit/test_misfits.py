@@ -1,0 +1,173 @@
+"""Values that do not fit the type they are declared as: of a recorded result, a settlement, a signal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from millstream import App, Context, Effect, Unknown, jsonl, tool
+from millstream.testing import AppRun
+
+
+class Approval(msgspec.Struct):
+    ok: bool
+
+
+performed: list[str] = []
+
+
+def bank(result: Any) -> Any:
+    """An app whose handler takes any exception for a reason to pay elsewhere."""
+    app = App("bank")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @tool(effect=Effect.IDEMPOTENT)
+    async def pay(cents: int) -> Any:
+        performed.append("pay")
+        return "paid"
+
+    pay.fn.__annotations__["return"] = result
+    pay = tool(effect=Effect.IDEMPOTENT)(pay.fn)
+
+    @tool(effect=Effect.IDEMPOTENT)
+    async def pay_elsewhere(cents: int) -> str:
+        performed.append("pay elsewhere")
+        return "paid elsewhere"
+
+    @app.agent(on=source, name="a")
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> str:
+        try:
+            paid = await pay(5)
+        except Exception:
+            paid = await pay_elsewhere(5)
+        await ctx.receive("go")
+        return str(paid)
+
+    return app, source
+
+
+def test_a_recorded_result_that_does_not_fit_stops_the_run_and_no_except_takes_it_for_an_answer() -> None:
+    performed.clear()
+    app, source = bank(str)
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.settle()
+        world.restart(bank(int)[0])
+        run = world.run()
+        world.signal(run, "go", True)
+        world.settle()
+        error = run.expect("diverged").error
+        assert error is not None
+        assert "the recorded result of pay does not fit its declared type int: Expected `int`, got `str`" in error["message"]
+        assert performed == ["pay"]
+        world.restart(app)
+        world.settle()
+        world.retry(run)
+        world.settle()
+        assert run.expect("done").output == "paid"
+    assert performed == ["pay"]
+
+
+def test_a_settlement_that_does_not_fit_can_be_given_anew() -> None:
+    app = App("bank")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    async def pay() -> str:
+        raise ConnectionResetError("hung up")
+
+    @app.agent(on=source, name="a")
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> str:
+        try:
+            return await ctx.step("pay", pay, effect=Effect.AT_MOST_ONCE)
+        except Exception:
+            return "not paid"
+
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.settle()
+        (doubt,) = world.doubts()
+        world.resolve(doubt, result={"id": "r1"}, by="bob")
+        world.settle()
+        run = world.run().expect("diverged")
+        world.retry(run)
+        world.settle()
+        run.expect("diverged")  # what bob said is on record
+        world.resolve(doubt, result="r1", by="bob")
+        world.settle()
+        assert run.expect("done").output == "r1"
+
+
+def test_a_signal_that_does_not_fit_is_noted_and_another_is_waited_for() -> None:
+    app = App("approvals")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source, name="a")
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> list[Any]:
+        first = await ctx.receive("approval", type=Approval, timeout="1h")
+        second = await ctx.receive("approval", type=Approval)
+        return [first.value.ok, first.by, second.value.ok]
+
+    for put_away in (False, True):
+        with AppRun(app, put_away=put_away) as world:
+            world.send(source, {"k": "a", "id": 1})
+            world.settle()
+            run = world.run()
+            for value in ({"ok": "yes"}, 3, {"ok": True}):
+                world.signal(run, "approval", value, by=f"bob {value}")
+            world.settle()
+            run.expect("waiting")
+            world.crash()
+            world.signal(run, "approval", {"ok": False})
+            world.settle()
+            assert run.expect("done").output == [True, "bob {'ok': True}", False]
+            assert sum("is not what it waits for: Expected `bool`, got `str` - at `$.ok`" in str(entry) for entry in world.log) == 1
+
+
+def test_a_probe_that_cannot_tell_leaves_the_evidence_of_the_attempt() -> None:
+    said: list[Exception | Unknown] = [Unknown(), KeyError("x")]
+
+    async def probe(call: Any, n: int) -> Unknown:
+        answer = said[n]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @tool(effect=Effect.VERIFIED, verify=probe)
+    async def ship(n: int) -> None:
+        raise TimeoutError("no answer")
+
+    app = App("shipping")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="n")
+
+    @app.agent(on=source, name="a")
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> None:
+        await ship(event["n"])
+
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "n": 0}, {"k": "b", "n": 1})
+        world.settle()
+        assert [doubt.error for doubt in world.doubts()] == [
+            {"type": "TimeoutError", "message": "no answer; its probe cannot tell", "data": None},
+            {"type": "TimeoutError", "message": "no answer; its probe failed with KeyError: 'x'", "data": None},
+        ]
+
+
+def test_a_forgotten_await_is_named() -> None:
+    app = App("forgetful")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    async def later() -> int:
+        return 1
+
+    @app.agent(on=source, name="a")
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> Any:
+        return later()
+
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.settle()
+        error = world.run().expect("failed").error
+    assert error is not None
+    assert error["message"].endswith("later, which nobody has awaited: add the await")
+    assert error["message"].startswith("agent a returned the coroutine")
