@@ -38,7 +38,6 @@ NAMES = {
     "ToolFailed",
     "AskFailed",
     "Deadlock",
-    "Diverged",
     "NotSent",
     "RunPutAway",
 }
