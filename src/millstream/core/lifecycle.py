@@ -15,6 +15,7 @@ are what is tried again.
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -73,6 +74,7 @@ class Lifecycle:
         self.idle: dict[int, None] = {}  # waiting residents, longest waiting first
         self.stash: dict[int, Run] = {}  # loaded, and about to go on when their line says so
         self.errands: dict[int, list[Errand]] = {}  # for runs that are being loaded
+        self._tidy = 1_000  # so many alarms are looked through for those of ended runs
         self.unclean = False  # the last engine died
 
     # --- beginning ------------------------------------------------------------------------------------------------
@@ -400,7 +402,12 @@ class Lifecycle:
         """Look at the run at this time; an earlier alarm will look further itself."""
         if run.pushed <= self.desk.now or due < run.pushed:
             run.pushed = due
-            self.desk.alarm(due, "run", run.number)
+            self.desk.alarm(due, "look", run.number)
+            alarms = self.desk.alarms
+            if len(alarms) > self._tidy:  # most are of runs that have ended long before
+                alarms[:] = [alarm for alarm in alarms if alarm[2] != "look" or alarm[3] in self.residents]
+                heapq.heapify(alarms)
+                self._tidy = 2 * len(alarms) + 1_000
 
     def stir(self, run: Run) -> None:
         """A resident run that may have been waiting is handed something."""
@@ -411,11 +418,11 @@ class Lifecycle:
             run.status, run.wake, run.awaiting = r.RUNNING, None, None
             self.put(run)
 
-    def due(self, number: int) -> None:
-        """An alarm of a run rang."""
+    def due(self, number: int, stored: bool) -> None:
+        """An alarm of a run rang; ``stored``: it was set for a run that is in the store."""
         run = self.residents.get(number)
         if run is None:
-            if number not in self.stash:
+            if stored and number not in self.stash:
                 self.lines.wake(number, self.desk.wrote(RUNS, (number,)))
             return
         run.pushed = 0

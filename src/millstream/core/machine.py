@@ -221,8 +221,8 @@ class Machine:
         alarms = self.desk.alarms
         while alarms and alarms[0][0] <= self.desk.now:
             _, _, what, which = heapq.heappop(alarms)
-            if what == "run":
-                self.lifecycle.due(which)
+            if what != "wakes":
+                self.lifecycle.due(which, what == "run")
             else:
                 self._read_wakes()
         self._wake_at = 0

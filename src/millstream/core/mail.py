@@ -49,7 +49,7 @@ class Mail:
         self.intake: Intake
         self.asking: dict[Node, dict[tuple[int, str], Node]] = {}  # who waits -> {(run, step): for whom}
         self._recent: dict[str, None] = {}  # ids of signals that may not be durable yet
-        self._promised: dict[tuple[int, str], int] = {}  # (run, step) -> mail that it is being woken for
+        self._promised: dict[int, dict[str, MailRow]] = {}  # run -> {step: mail that it is being woken for}
 
     # --- signals --------------------------------------------------------------------------------------------------
 
@@ -138,8 +138,8 @@ class Mail:
             if row.run in self.lifecycle.residents or not row.awaits:
                 continue
             for step, kind, name, about in r.json_decode(row.awaits):
-                if (row.run, step) not in self._promised and self.fits(fact.mail, row.run, step, kind, name, about):
-                    self._promised[row.run, step] = fact.mail.mail
+                if step not in self._promised.get(row.run, ()) and self.fits(fact.mail, row.run, step, kind, name, about):
+                    self._promised.setdefault(row.run, {})[step] = fact.mail
                     self._bring_back(row.run, fact.mail)
                     return
 
@@ -191,14 +191,24 @@ class Mail:
 
     def not_promised(self, run: Run) -> None:
         """It was brought back for mail that another one has received meanwhile."""
-        for step, *_ in r.json_decode(run.awaiting or "[]"):
-            self._promised.pop((run.number, step), None)
+        self._promised.pop(run.number, None)
+
+    def _kept(self, run: Run, step: str) -> None:
+        """It has looked at its mail: what it was promised is there, or another run has it."""
+        promised = self._promised.get(run.number)
+        if promised is not None and promised.pop(step, None) is not None and not promised:
+            del self._promised[run.number]
+
+    def _offer_again(self, run: Run) -> None:
+        """The run goes on without what it was brought back for: another one may wait for that."""
+        for mail in self._promised.pop(run.number, {}).values():
+            self.desk.say(LoadWaiting(mail.agent, mail.key, mail, self.desk.latest()))
 
     def _match(self, run: Run) -> None:
         """Hand over the first that has come for the steps that wait, in the order in which they began to; the others when the
         run is at rest again: it may not want them any more."""
         for call in run.waits.values():
-            self._promised.pop((run.number, call.step), None)
+            self._kept(run, call.step)
             for mail in run.mail or ():
                 if self.fits(mail, run.number, call.step, call.kind, call.name, call.about):
                     assert run.mail is not None
@@ -209,7 +219,7 @@ class Mail:
 
     def _consume(self, run: Run, call: StepCall, mail: MailRow, *, stored: bool) -> None:
         del run.waits[call.step]
-        self._promised.pop((run.number, call.step), None)
+        self._kept(run, call.step)
         if stored:
             self.desk.commit.delete(MAIL, (mail.mail,))
             self.desk.touch(run.spec.name, run.key)
@@ -228,6 +238,8 @@ class Mail:
     def abandon(self, run: Run, call: StepCall) -> None:
         """The handler waits for it no more."""
         run.waits.pop(call.step, None)
+        if call.step in self._promised.get(run.number, ()):
+            self._offer_again(run)
         if call.kind == "ask":
             self._answered(run, call.step)
 
@@ -237,8 +249,7 @@ class Mail:
         for asker, step in list(self.asking.get(node, ())) if node is not None else ():
             if asker == run.number:
                 self._answered(run, step)
-        for step in run.waits:
-            self._promised.pop((run.number, step), None)
+        self._offer_again(run)
         run.waits.clear()
 
     # --- asking ---------------------------------------------------------------------------------------------------

@@ -150,6 +150,7 @@ class Engine:
         self._tokens = 0
         self._facts: list[Fact] = []
         self._feeding = False
+        self._torn = False  # an entry was left half made: nothing that has gathered may be committed
         self._kicking = False  # a look at whether to commit is due in this turn of the loop
         self._linger: asyncio.TimerHandle | None = None  # the commit that nothing waits for
         self._wake: asyncio.TimerHandle | None = None
@@ -310,6 +311,8 @@ class Engine:
 
     def feed(self, fact: Fact) -> None:
         """Tell the core, and do what it says. Facts that arise meanwhile are told in turn."""
+        if self._torn:
+            return
         self._facts.append(fact)
         if self._feeding:
             return
@@ -323,6 +326,7 @@ class Engine:
                 for command in handle(fact):
                     dispatch[type(command)](command)
         except BaseException as error:
+            self._torn = True
             self._fatal(error)
             raise
         finally:
@@ -376,7 +380,7 @@ class Engine:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        if self.committer.busy:
+        if self.committer.busy or self._torn:
             return
         commit = self.machine.take()
         if commit is not None:

@@ -365,14 +365,14 @@ class Process:
         if self._main is None:
             return FOREVER
         desk = self.engine.machine.desk
-        timers = [(due, which) for due, _, what, which in desk.alarms if what == "run"]
+        timers = [(due, which) for due, _, what, which in desk.alarms if what != "wakes"]
         at = min((due for due, _ in timers), default=FOREVER)
         known = {which for _, which in timers}
         for run in self.setting.store.wakes(at, 1_000_000):
             if run.wake is not None and run.wake > desk.horizon:
                 return min(at, run.wake)
             if run.run not in known:
-                return min([at, *(due for due, _, what, _ in desk.alarms if what != "run")])
+                return min([at, *(due for due, _, what, _ in desk.alarms if what == "wakes")])
         return at
 
     def _is_idle(self) -> bool:
