@@ -30,6 +30,7 @@ from millstream.agents.streams import Stream
 from millstream.agents.tools import step
 from millstream.core.effects import Effect, Policy
 from millstream.core.graph import Codec, ToolSpec
+from millstream.core.identity import encodable
 from millstream.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ class Context(Generic[S]):
         """Wait, durably, for a signal of that name to this run or its (agent, key).
 
         Args:
-            about: only signals about this; None takes those about nothing in particular.
+            about: only signals about this; None takes any. Who waits for just this is served before who takes any.
             type: of its value; plain JSON by default. A signal whose value does not fit is noted in the run's record, and another
                 is waited for.
             timeout: how long; None waits for ever.
@@ -429,13 +430,13 @@ def _no_target(name: object, declared: bool, targets: Targets) -> Exception:
 def _text(name: object, what: str) -> str:
     if not isinstance(name, str) or not name:
         raise TypeError(f"{what} is text and not empty, not {name!r}")
-    return name
+    return encodable(name, what)
 
 
 def _key(key: object, what: str) -> str:
     """Keys are text; numbers are let through because ids in events often are."""
     if isinstance(key, str):
-        return key
+        return encodable(key, what)
     if isinstance(key, int) and not isinstance(key, bool):
         return str(key)
     raise TypeError(f"{what} must be text or a whole number, not {key!r}")

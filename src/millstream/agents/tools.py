@@ -28,6 +28,7 @@ from millstream.agents.options import KEY_TTL, Options, Probe, Retry, Signature,
 from millstream.core.calls import INJECTED
 from millstream.core.effects import Effect, Policy
 from millstream.core.graph import Codec, ToolSpec
+from millstream.core.identity import encodable
 from millstream.errors import DeclarationError, UsageError
 
 P = ParamSpec("P")
@@ -341,7 +342,7 @@ def _recorded_arguments(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 def _business_key(key: object, name: str) -> str:
     if not isinstance(key, str) or not key:
         raise UsageError(f"tool {name}: key= gave {key!r}; an idempotency key is text, and not empty")
-    return key
+    return encodable(key, f"the idempotency key of tool {name}")
 
 
 def _awaitable(waiting: Coroutine[Any, Any, str], result: Codec, name: str) -> Coroutine[Any, Any, Any]:

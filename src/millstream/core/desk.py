@@ -9,8 +9,8 @@ from typing import Any
 
 from millstream.core.commands import Note
 from millstream.core.graph import Graph
-from millstream.core.identity import EPOCH_BITS, KeyMaker, run_id
-from millstream.core.tables import Commit, Key, Table
+from millstream.core.identity import EPOCH_BITS, LOW, KeyMaker, run_id
+from millstream.core.tables import META, Commit, Key, MetaRow, Table
 
 
 class Limits:
@@ -77,6 +77,8 @@ class Desk:
 
     def number(self) -> int:
         self._next += 1
+        if not self._next & LOW:  # this start has used its numbers up: the next one must not begin where we go on
+            self.commit.put(META, MetaRow("epoch", str(self._next >> EPOCH_BITS)))
         return self._next
 
     def run_id(self, partition: int, number: int) -> str:

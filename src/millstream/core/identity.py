@@ -6,7 +6,7 @@ import zlib
 from hashlib import blake2b
 
 EPOCH_BITS = 32
-_LOW = (1 << EPOCH_BITS) - 1
+LOW = (1 << EPOCH_BITS) - 1
 
 
 def partition_of(key: str, partitions: int) -> int:
@@ -17,9 +17,23 @@ def partition_of(key: str, partitions: int) -> int:
     return zlib.crc32(key.encode("utf-8", "surrogatepass")) % partitions
 
 
+def encodable(text: str, what: str) -> str:
+    """The text, which is going to be stored.
+
+    Raises:
+        ValueError: it holds a lone surrogate (``os.fsdecode`` and ``errors="surrogateescape"`` make them) and has no UTF-8.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as problem:
+            raise ValueError(f"{what} {text!r} cannot be stored: {problem.reason} at character {problem.start}") from None
+    return text
+
+
 def run_id(partition: int, number: int) -> str:
     """A run's public id, safe in a shell: partition, epoch, number within it (``42-1-17``)."""
-    return f"{partition}-{number >> EPOCH_BITS}-{number & _LOW}"
+    return f"{partition}-{number >> EPOCH_BITS}-{number & LOW}"
 
 
 def parse_run_id(text: str) -> int:
@@ -32,7 +46,7 @@ def parse_run_id(text: str) -> int:
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
         raise ValueError(f"{text!r} is not a run id; one looks like 42-1-17 (see `millstream runs`)")
     epoch, number = int(parts[1]), int(parts[2])
-    if epoch >= 1 << 30 or number > _LOW:
+    if epoch >= 1 << 30 or number > LOW:
         raise ValueError(f"{text!r} is not a run id: its numbers are too large")
     return epoch << EPOCH_BITS | number
 

@@ -104,10 +104,13 @@ class Mail:
         """To a run that waits for it here and now."""
         if run.replaying or run.in_hand:
             return False  # what it is handed now may end this wait
-        for call in run.waits.values():
-            if self.fits(mail, run.number, call.step, call.kind, call.name, call.about):
-                self._consume(run, call, mail, stored=False)
-                return True
+        for any_will_do in (False, True):
+            for call in run.waits.values():
+                if (call.about is None) is any_will_do and self.fits(
+                    mail, run.number, call.step, call.kind, call.name, call.about
+                ):
+                    self._consume(run, call, mail, stored=False)
+                    return True
         return False
 
     def _store(self, mail: MailRow, run: Run | None) -> None:
@@ -134,14 +137,17 @@ class Mail:
 
     def waiting_loaded(self, fact: WaitingLoaded) -> None:
         """A signal to (agent, key) that no run here waits for: is it for one in the store?"""
-        for row in fact.rows:
-            if row.run in self.lifecycle.residents or not row.awaits:
-                continue
-            for step, kind, name, about in r.json_decode(row.awaits):
-                if step not in self._promised.get(row.run, ()) and self.fits(fact.mail, row.run, step, kind, name, about):
-                    self._promised.setdefault(row.run, {})[step] = fact.mail
-                    self._bring_back(row.run, fact.mail)
-                    return
+        waits = [
+            (row.run, step, about)
+            for row in fact.rows
+            if row.awaits and row.run not in self.lifecycle.residents
+            for step, kind, name, about in r.json_decode(row.awaits)
+            if step not in self._promised.get(row.run, ()) and self.fits(fact.mail, row.run, step, kind, name, about)
+        ]
+        if waits:
+            run, step, _ = min(waits, key=lambda wait: wait[2] is None)  # the first that waits for just this, else the first
+            self._promised.setdefault(run, {})[step] = fact.mail
+            self._bring_back(run, fact.mail)
 
     @staticmethod
     def fits(mail: MailRow, run: int, step: str, kind: str, name: str, about: str | None) -> bool:

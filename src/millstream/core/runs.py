@@ -81,6 +81,7 @@ class Step:
         "ambiguous",
         "cancelled",
         "busy",
+        "probing",
         "gate",
         "due",
         "granted",
@@ -106,6 +107,7 @@ class Step:
         self.ambiguous = False  # an attempt ended so, and nothing has told since
         self.cancelled = False  # the handler does not want it any more
         self.busy = False  # an attempt's or a probe's code runs in this process
+        self.probing = False  # and it is a probe's
         self.gate = 0  # the commit that must be durable before it may be sent
         self.due: tuple[int, str] | None = None  # when a rest ends, and what follows: perform, probe or settle
         self.renewed = False  # another request than the one that failed in an earlier generation

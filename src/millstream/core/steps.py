@@ -243,7 +243,7 @@ class Steps:
         step.began = self.desk.now
         if step.attempts == 1:
             step.sent = self.desk.now
-        step.busy = True
+        step.busy, step.probing = True, False
         step.granted = False
         return Perform(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body)
 
@@ -294,7 +294,7 @@ class Steps:
             self.withdraw(run, step, opened=True)
         elif step.phase in (Step.RESTING, Step.QUEUED) and not step.ambiguous:
             self.withdraw(run, step, opened=True)
-        elif step.busy:
+        elif step.busy and not step.probing:  # what a probe finds out is wanted all the same
             self.desk.say(CancelAttempt(run.number, step.id))
 
     def withdraw(self, run: Run, step: Step, *, opened: bool) -> None:
@@ -416,10 +416,8 @@ class Steps:
         policy = step.policy
         if following is Next.PROBE:
             settle = policy.timeout if policy.settle is None else policy.settle
-            if ended is Ended.LOST:  # when it was sent is known of the first attempt alone, but for how long its commit took
-                deadline = (step.sent if step.attempts == 1 else self.desk.now) + policy.timeout
-            else:
-                deadline = max(step.began + policy.timeout, self.desk.now)
+            # When a lost attempt was sent nobody knows (its commit may have waited for a full disk): at the latest now.
+            deadline = self.desk.now + policy.timeout if ended is Ended.LOST else max(step.began + policy.timeout, self.desk.now)
             due = deadline + settle
         else:
             # What an earlier life began is no sign of trouble at the far side: no back-off before the first try of this one.
@@ -464,7 +462,7 @@ class Steps:
         else:
             call = step.call
             assert call is not None
-            step.phase, step.busy = Step.PERFORMING, True
+            step.phase, step.busy, step.probing = Step.PERFORMING, True, True
             self._send(Probe(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body))
 
     def overdue(self, run: Run, step: Step) -> Settled:

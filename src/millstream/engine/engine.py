@@ -448,7 +448,9 @@ class Engine:
             self._wake = self.loop.call_later(self.clock.seconds_until(command.at), self._due)
 
     def _due(self) -> None:
-        self._wake = None
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
         if not self._ended.done():
             self.feed(Due(self._time()))
 
@@ -456,20 +458,24 @@ class Engine:
         """Look at the clock, so that a leap is seen before a timer is; forget ids whose time is over."""
         passed = FORGET_S
         while True:
-            self._time()
+            now, due = self._time(), self.machine.next_wake_up()
+            if due is not None and due <= now and not self._ended.done():
+                self._due()  # the wall clock went ahead of the loop's: what was to come in an hour is due
             if passed >= FORGET_S:
-                passed = 0.0
-                self.forget()
+                passed = FORGET_S if self.forget() else 0.0
             await asyncio.sleep(HEARTBEAT_S)
             passed += HEARTBEAT_S
 
-    def forget(self) -> None:
-        """Forget ids whose ``dedupe`` time is over."""
+    def forget(self) -> bool:
+        """Forget ids whose ``dedupe`` time is over. True: there are more of them."""
+        more = False
         remembered = {name: spec.dedupe for name, spec in self.graph.sources.items() if spec.id is not None}
         for source, dedupe in {SIGNALS: SIGNALS_DEDUPE, **remembered}.items():
             ids = self.store.forget_seen(source, self.machine.desk.now - dedupe, FORGET_ROWS)
             if ids:
                 self.feed(Forgotten(self._time(), [(source, id) for id in ids]))
+            more = more or len(ids) == FORGET_ROWS
+        return more
 
     # --- being asked ----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ goes to the core when nothing in the run is ready any more.
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -21,7 +20,7 @@ from millstream.core.identity import KeyMaker
 from millstream.core.intake import key_text
 from millstream.core.tables import EventRow
 from millstream.core.times import utc
-from millstream.engine.outcomes import rebuild
+from millstream.engine.outcomes import clean, plain, rebuild, text_of, trace_of
 from millstream.engine.performer import Call
 from millstream.engine.runloop import HeldFuture, RunLoop, shell_safe
 from millstream.errors import AskFailed, Deadlock, NotFound, RunPutAway, ToolFailed
@@ -340,7 +339,6 @@ def failure(error: BaseException) -> dict[str, Any]:
     """What a failed run's row says of the exception that its handler raised."""
     if isinstance(error, ToolFailed):
         type_ = error.type if type(error) is ToolFailed else type(error).__name__
-        said = {"type": type_, "message": error.message, "data": error.data}
+        said = {"type": clean(str(type_)), "message": clean(str(error.message)), "data": plain(error.data)}
         return said if error.tool is None else {**said, "tool": error.tool}
-    frames = traceback.format_exception(error, limit=-8)
-    return {"type": type(error).__name__, "message": str(error)[:4000], "data": {"traceback": "".join(frames)[-4000:]}}
+    return {"type": type(error).__name__, "message": text_of(error), "data": {"traceback": trace_of(error) or ""}}

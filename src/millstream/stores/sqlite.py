@@ -594,7 +594,7 @@ class SqliteStore:
             return []
         numbers = (_numbers(runs),)
         records: dict[int, list[RecordRow]] = {run: [] for run in runs}
-        mail: dict[tuple[str, str], list[MailRow]] = {}
+        mail: dict[int, list[MailRow]] = {run: [] for run in runs}
         with self._snapshot:
             both = self._rows(
                 f"{_selected(EVENTS, 'e.')}, {_names(RUNS, 'r.')} FROM runs r LEFT JOIN events e ON e.event = r.event "
@@ -602,15 +602,15 @@ class SqliteStore:
                 numbers,
             )
             journal = self._made(RecordRow._make, f"{_selected(RECORDS)} WHERE run {_IN_NUMBERS} ORDER BY run, record", numbers)
-            letters = self._made(
-                MailRow._make,
-                f'{_selected(MAIL)} WHERE (agent, "key") IN (SELECT agent, "key" FROM runs WHERE run {_IN_NUMBERS}) ORDER BY mail',
+            letters = self._rows(
+                f'SELECT r.run, {_names(MAIL, "m.")} FROM runs r CROSS JOIN mail m ON m.agent = r.agent AND m."key" = r."key" '
+                f"AND (m.run IS NULL OR m.run = r.run) WHERE r.run {_IN_NUMBERS} ORDER BY m.mail",
                 numbers,
             )
         for record in journal:
             records[record.run].append(record)
-        for message in letters:
-            mail.setdefault((message.agent, message.key), []).append(message)
+        for number, *message in letters:
+            mail[number].append(MailRow._make(message))
         found: dict[int, RunHistory] = {}
         for row in both:
             run_row = RunRow._make(row[_EVENT_COLUMNS:])
@@ -619,8 +619,7 @@ class SqliteStore:
                     f"{self.path}: event {run_row.event} of run {run_row.run} is missing; the file was changed: restore a backup"
                 )
             number = run_row.run
-            own = [message for message in mail.get((run_row.agent, run_row.key), ()) if message.run in (None, number)]
-            found[number] = RunHistory(run_row, EventRow._make(row[:_EVENT_COLUMNS]), records[number], own)
+            found[number] = RunHistory(run_row, EventRow._make(row[:_EVENT_COLUMNS]), records[number], mail[number])
         return [found[number] for number in runs if number in found]
 
     def run(self, run: int) -> RunRow | None:
