@@ -16,7 +16,10 @@ from millstream.core.tables import META, Commit, Key, MetaRow, Table
 class Limits:
     """Bounds of one engine. Counts are runs in this process; ``backlog_bytes`` are payloads of queued events in the store."""
 
-    __slots__ = ("running", "idle", "line", "instances", "backlog_bytes", "commit_rows", "ready", "cut", "page", "threads")
+    __slots__ = (
+        "running", "idle", "line", "instances", "backlog_bytes", "commit_rows", "ready", "cut", "page", "threads",
+        "cut_bytes", "idle_bytes", "memory_bytes",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -31,6 +34,9 @@ class Limits:
         cut: int = 500,
         page: int = 500,
         threads: int = 64,
+        cut_bytes: int = 4 << 20,
+        idle_bytes: int = 16 << 20,
+        memory_bytes: int = 64 << 20,
     ) -> None:
         self.running = running  # handlers that run at once
         self.idle = idle  # waiting handlers kept in memory; the longest waiting are put away first
@@ -42,6 +48,9 @@ class Limits:
         self.cut = cut  # rows of a commit, so that what is gated behind it is released early
         self.page = page  # rows that a scan of lines or of wake-ups reads at once
         self.threads = threads  # attempts of tools that block, at once
+        self.cut_bytes = cut_bytes  # payloads of a commit, likewise
+        self.idle_bytes = idle_bytes  # payloads and results that waiting handlers keep in memory
+        self.memory_bytes = memory_bytes  # those of all handlers and of what is not durable yet: beyond it sources are paused
 
 
 class Desk:
@@ -49,7 +58,7 @@ class Desk:
 
     __slots__ = (
         "graph", "limits", "now", "commit", "commands", "cut", "in_flight", "durable", "keys", "alarms", "touched", "counts",
-        "stopping",
+        "stopping", "bytes",
         "horizon", "_next", "_alarm_order",
     )  # fmt: skip
 
@@ -62,6 +71,7 @@ class Desk:
         self.in_flight: deque[Commit] = deque()  # being written
         self.commands: list[Any] = []
         self.durable = 0
+        self.bytes = 0  # of the payloads of commits that are closed and not durable
         self.keys = KeyMaker(graph.app, "")
         self.alarms: list[tuple[int, int, str, Any]] = []  # (due, order, what, of which)
         self.touched: dict[tuple[str, str], int] = {}  # (agent, key) -> the commit, not yet durable, that wrote of it

@@ -237,6 +237,7 @@ class Intake:
                     text,
                 )
                 desk.commit.append(EVENTS, event)
+                desk.commit.bytes += len(text)
             for agent in agents:
                 self._new_run(agent, key, partition, event, None)
 
@@ -278,6 +279,7 @@ class Intake:
             text = "\n".join(lines) + "\n"
             output = OutputRow(sink.name, row, partition, None, origin.source, first, last, len(lines), JSON, text)
         self._rows[sink.name] = row
+        self.desk.commit.bytes += len(text)
         self.desk.commit.append(OUTPUTS, output) if output.event is not None else self.desk.commit.put(OUTPUTS, output)
         self.desk.counts["outputs"] += output.lines
         self.desk.gate(Output(sink.name, row, text))
@@ -327,6 +329,7 @@ class Intake:
             emitted.payload,
         )
         self.desk.commit.append(EVENTS, event)
+        self.desk.commit.bytes += len(emitted.payload)
         before = getattr(self, "_emitted", event)
         self._emitted = event
         batch = EventBatch([emitted.value], [emitted.payload], [event.key], [id], [time], [None])
@@ -351,6 +354,7 @@ class Intake:
             payload,
         )
         self.desk.commit.append(EVENTS, event)
+        self.desk.commit.bytes += len(payload)
         self._new_run(self.desk.graph.agents[agent], key, event.partition, event, asker)
 
     # --- the inbox streams ----------------------------------------------------------------------------------------

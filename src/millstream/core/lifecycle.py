@@ -72,6 +72,8 @@ class Lifecycle:
         self.intake: Intake
         self.residents: dict[int, Run] = {}
         self.idle: dict[int, None] = {}  # waiting residents, longest waiting first
+        self.bytes = 0  # of the residents' events and journals
+        self.idle_bytes = 0  # of those who wait
         self.stash: dict[int, Run] = {}  # loaded, and about to go on when their line says so
         self.errands: dict[int, list[Errand]] = {}  # for runs that are being loaded
         self._tidy = 1_000  # so many alarms are looked through for those of ended runs
@@ -100,6 +102,7 @@ class Lifecycle:
         run.in_hand = 1
         instance.holder = run
         self.residents[run.number] = run
+        self.bytes += run.bytes
         start = Start(run.number, run.id, run.spec.name, run.key, run.event, run.initial, run.started, run.generation)
         if self.unclean:
             self.desk.gate(start)  # if it takes the process with it at once, the next life must find that it was running
@@ -148,7 +151,17 @@ class Lifecycle:
         )
         self.desk.commit.append(RECORDS, row)
         self.desk.touch(run.spec.name, run.key)
+        if result is not None or args is not None:
+            self._count(run, len(result or "") + len(args or ""))
         return row
+
+    def _count(self, run: Run, more: int) -> None:
+        self.desk.commit.bytes += more
+        run.bytes += more
+        if run.number in self.residents:
+            self.bytes += more
+            if run.number in self.idle:
+                self.idle_bytes += more
 
     # --- coming back ----------------------------------------------------------------------------------------------
 
@@ -232,6 +245,7 @@ class Lifecycle:
         run = Run(row, run_id(row.partition, row.run), history.event, self.desk.graph.agents[row.agent])
         run.mail = self.mail.overlaid(history.mail, row.agent, row.key, row.run)
         for record in history.records:
+            run.bytes += len(record.result or "") + len(record.args or "")
             current = record.generation == run.generation
             if current and record.kind in r.OBSERVED:
                 run.order.append(record)
@@ -382,6 +396,7 @@ class Lifecycle:
                 self.watch(run, wake)  # a later one is read from the store in its time
             if run.number not in self.idle:
                 self.idle[run.number] = None
+                self.idle_bytes += run.bytes
                 self.lines.running -= 1
             self.put_away_the_longest_idle()
 
@@ -412,7 +427,7 @@ class Lifecycle:
     def stir(self, run: Run) -> None:
         """A resident run that may have been waiting is handed something."""
         if run.number in self.idle:
-            del self.idle[run.number]
+            self._no_longer_idle(run)
             self.lines.running += 1
         if run.status != r.RUNNING:
             run.status, run.wake, run.awaiting = r.RUNNING, None, None
@@ -445,20 +460,26 @@ class Lifecycle:
     # --- leaving the process, or the line -------------------------------------------------------------------------
 
     def put_away_the_longest_idle(self) -> None:
-        while len(self.idle) > self.desk.limits.idle:
+        limits = self.desk.limits
+        while len(self.idle) > limits.idle or self.idle_bytes > limits.idle_bytes:
             for number in self.idle:
                 run = self.residents[number]
                 if not run.busy():
                     break
             else:
                 return  # the code of an overdue attempt still runs for each of them
-            del self.idle[number]
+            self._no_longer_idle(run)
             self._dismiss(run)
             self.lines.step_back(run.row(), run.instance)
+
+    def _no_longer_idle(self, run: Run) -> None:
+        del self.idle[run.number]
+        self.idle_bytes -= run.bytes
 
     def _dismiss(self, run: Run) -> None:
         """Its handler is closed and its memory freed."""
         del self.residents[run.number]
+        self.bytes -= run.bytes
         self.desk.say(PutAway(run.number))
         self._wake_later(run)
 
@@ -479,7 +500,7 @@ class Lifecycle:
         run.turn = None
         self.put(run)
         if run.number in self.idle:
-            del self.idle[run.number]
+            self._no_longer_idle(run)
         else:
             self.lines.running -= 1
         self._dismiss(run)
@@ -555,9 +576,10 @@ class Lifecycle:
         run.wake = run.awaiting = None
         run.resumes = 0
         row = self.put(run, finished=finished, error=error)
-        self.residents.pop(run.number, None)
+        if self.residents.pop(run.number, None) is not None:
+            self.bytes -= run.bytes
         if run.number in self.idle:
-            del self.idle[run.number]
+            self._no_longer_idle(run)
         else:
             self.lines.running -= 1
         self.lines.isolated.discard(run.number)

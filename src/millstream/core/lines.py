@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from millstream.core.lifecycle import Lifecycle
 
 
+KEPT_BYTES = 2_048  # the payload of a queued run is kept in memory up to this size; a larger one is read again
+
+
 class Queued:
     """A run in line that is not resident."""
 
@@ -102,8 +105,10 @@ class Lines:
         instance = self.instance(spec, row.key)  # before it is touched: the store need not hold this run to tell of the others
         self.desk.commit.put(RUNS, row)
         self.desk.touch(row.agent, row.key)
-        self.backlog += status.size(event.payload)
-        self._join(instance, Queued(row, event))
+        size = status.size(event.payload)
+        self.backlog += size
+        at_once = size <= KEPT_BYTES or (instance.holder is None and not instance.line and self.has_room())
+        self._join(instance, Queued(row, event if at_once else None))
         self.advance(instance)
 
     def moved(self, row: RunRow) -> None:
@@ -247,6 +252,9 @@ class Lines:
 
     def _wait_for_room(self, instance: Instance) -> None:
         if len(self.ready) < self.desk.limits.ready:
+            first = instance.line[0]
+            if first.event is not None and status.size(first.event.payload) > KEPT_BYTES:
+                first.event = None
             instance.ready = True
             self.ready.append(instance)
         else:

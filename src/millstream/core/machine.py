@@ -102,7 +102,8 @@ class Machine:
         desk = self.desk
         if fact.at > desk.now:
             desk.now = fact.at
-        if desk.commit.rows >= desk.limits.cut:
+        commit = desk.commit
+        if commit.rows >= desk.limits.cut or commit.bytes >= desk.limits.cut_bytes:
             self._cut_here()
         self._handlers[type(fact)](fact)
         lines = self.lines
@@ -131,6 +132,7 @@ class Machine:
         if not commit:
             return False
         self.desk.cut.append(commit)
+        self.desk.bytes += commit.bytes
         self.desk.commit = Commit(commit.number + 1)
         return True
 
@@ -199,6 +201,7 @@ class Machine:
         desk.durable = fact.number
         while desk.in_flight and desk.in_flight[0].number <= fact.number:
             commit = desk.in_flight.popleft()
+            desk.bytes -= commit.bytes
             for place in commit.touched:
                 if desk.touched.get(place) == commit.number:
                     del desk.touched[place]
@@ -256,6 +259,9 @@ class Machine:
             reason = f"{lines.backlog:,} bytes of events wait behind held keys (limit {limits.backlog_bytes:,})"
         elif len(desk.cut) * limits.cut > limits.commit_rows:
             reason = f"{len(desk.cut) * limits.cut:,} rows wait for the store"
+        elif self.lifecycle.bytes + desk.commit.bytes + desk.bytes > limits.memory_bytes:
+            gathered = self.lifecycle.bytes + desk.commit.bytes + desk.bytes
+            reason = f"{gathered:,} bytes of payloads are in memory (limit {limits.memory_bytes:,})"
         elif lines.running + len(lines.ready) >= limits.running:
             reason = f"{lines.running:,} runs are active (limit {limits.running:,})"
         if (reason is None) != (self._paused is None):

@@ -106,9 +106,7 @@ class Mail:
             return False  # what it is handed now may end this wait
         for any_will_do in (False, True):
             for call in run.waits.values():
-                if (call.about is None) is any_will_do and self.fits(
-                    mail, run.number, call.step, call.kind, call.name, call.about
-                ):
+                if (call.about is None) is any_will_do and self.fits(mail, run.number, call.step, call.kind, call.name, call.about):
                     self._consume(run, call, mail, stored=False)
                     return True
         return False

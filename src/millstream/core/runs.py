@@ -165,6 +165,7 @@ class Run:
         "stale",
         "handed",
         "missed",
+        "bytes",
     )
 
     def __init__(self, row: RunRow, id: str, event: EventRow, spec: AgentSpec) -> None:
@@ -205,6 +206,7 @@ class Run:
         self.news = False  # an outcome was recorded while it was not resident
         self.stale = False  # it became a new generation, and must be read again
         self.handed: RecordRow | None = None  # replay: the observation handed over last
+        self.bytes = size(event.payload)  # of its event and its journal
         self.missed: list[RecordRow] = []  # replay: timers that the handler of today has not set (yet)
 
     def busy(self) -> bool:

@@ -233,7 +233,7 @@ class Commit:
     ``gated`` are commands that the outside can see the outcome of: the shell carries them out once this commit is durable.
     """
 
-    __slots__ = ("number", "puts", "appends", "gated", "touched", "rows")
+    __slots__ = ("number", "puts", "appends", "gated", "touched", "rows", "bytes")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -242,6 +242,7 @@ class Commit:
         self.gated: list[Any] = []
         self.touched: set[tuple[str, str]] = set()  # (agent, key) whose rows in the store are stale until this is durable
         self.rows = 0
+        self.bytes = 0  # of payloads, as far as those who write them count
 
     def put(self, table: Table, row: tuple[Any, ...]) -> None:
         self.puts[table][row[: table.key]] = row

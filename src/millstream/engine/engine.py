@@ -52,8 +52,9 @@ from millstream.engine.ports import SinkConnector, SourceConnector, Store
 from millstream.engine.runs import Runs
 from millstream.engine.sinks import SinkWriter
 from millstream.engine.sources import Pump
-from millstream.errors import MillstreamError
+from millstream.errors import CommitRefused, MillstreamError
 
+FLUSH_S = 5.0  # the last commits of an engine that stops are given at least so long
 LINGER_S = 0.005  # a commit that nothing waits for gathers so long
 FORGET_S = 60.0  # how often ids whose dedupe time is over are looked for
 FORGET_ROWS = 5_000
@@ -155,7 +156,8 @@ class Engine:
         self._linger: asyncio.TimerHandle | None = None  # the commit that nothing waits for
         self._wake: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()  # something happened: look again whether all is idle
-        self._ended: asyncio.Future[None] = self.loop.create_future()  # fails when the engine cannot go on
+        self._ended: asyncio.Future[None] = self.loop.create_future()  # ``run`` ends with it
+        self._failure: BaseException | None = None  # what it cannot go on with
         self._stopped = False
         load = self.loader.load
         self._dispatch: dict[type[Any], Callable[[Any], None]] = {
@@ -254,6 +256,19 @@ class Engine:
         """Does a run sleep, and nothing else? That is waited for."""
         return self.store.sleeping(list(self.graph.agents))
 
+    async def failed(self) -> None:
+        """Wait until the engine cannot go on.
+
+        Raises:
+            What it cannot go on with.
+        """
+        await asyncio.shield(self._ended)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the store does not take a commit now."""
+        return self._reasons.get("store")
+
     def stop(self) -> None:
         """End ``run``."""
         if not self._ended.done():
@@ -264,19 +279,19 @@ class Engine:
         """Stop reading, start no new effect, give steps in flight ``grace`` seconds, commit, and let go of everything.
 
         Raises:
-            What ``run`` raised, if a commit or a sink failed meanwhile.
+            What the engine cannot go on with, if that came to light only now: a commit or a sink that failed meanwhile,
+            CommitRefused where the store would not take the last commits within ``grace`` seconds.
         """
         self._stopped = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        broken = self._ended.done() and self._ended.exception() is not None
-        if not broken:
+        failed_before = self._failure is not None
+        if self._failure is None:
             self.feed(Stopping(self.clock.now()))
             self.performer.stop()
             await self.performer.drain(grace)
-            await self._flush()
-            broken = self._ended.done() and self._ended.exception() is not None
+            await self._flush(max(grace, FLUSH_S))
         if self._wake is not None:
             self._wake.cancel()
         if hasattr(self, "runs"):
@@ -284,27 +299,36 @@ class Engine:
         for writer in self.writers.values():
             writer.close()
         await asyncio.sleep(0)  # the writers' last words
-        if not broken:
-            await self._flush()
-            self.committer.close()
+        if self._failure is None:
+            await self._flush(FLUSH_S)
+        self.committer.close(abandon=self._failure is not None)
+        if self._failure is None:
             recovery.end(self.store, self.machine.desk.now, visiting=self._visiting)
-        else:
-            self.committer.close(abandon=True)
+        elif not failed_before:
+            self._ended.exception()  # asyncio warns of one that nobody has looked at
+            raise self._failure
 
-    async def _flush(self) -> None:
-        """Until all that has gathered is durable (or cannot be)."""
-        while not self._ended.done() or self._ended.exception() is None:
+    async def _flush(self, within: float) -> None:
+        """Until all that has gathered is durable, or cannot be within so many seconds."""
+        deadline = self.loop.time() + within
+        while self._failure is None:
             self._kick(now=True)
             if not self.committer.busy and self.machine.take_is_empty():
                 return
             self._changed.clear()
-            await self._changed.wait()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._changed.wait()
+            except TimeoutError:
+                reason = self.refusal or "the store takes its time"
+                said = f"stopped without the last commit ({reason}); what is not durable will be done when it is started again"
+                self._fatal(CommitRefused(said))
 
     def _fatal(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
         if not self._ended.done():
             self._ended.set_exception(error)
-        elif self._ended.exception() is None:
-            self._log("error", str(error))
         self._changed.set()
 
     # --- facts and commands ---------------------------------------------------------------------------------------

@@ -93,9 +93,19 @@ class Audit:
         expected = len(lifecycle.residents) - len(lifecycle.idle) + loading
         if lines.running != expected:
             raise Violation("counts", f"the core counts {lines.running} active runs; there are {expected}")
+        kept = sum(run.bytes for run in lifecycle.residents.values())
+        waiting = sum(lifecycle.residents[number].bytes for number in lifecycle.idle)
+        if (lifecycle.bytes, lifecycle.idle_bytes) != (kept, waiting):
+            found = (lifecycle.bytes, lifecycle.idle_bytes)
+            raise Violation("counts", f"the core counts {found} bytes of handlers and of waiting ones; there are {(kept, waiting)}")
         limits = life.machine.desk.limits
         idle = [lifecycle.residents[number] for number in lifecycle.idle]
         busy = sum(1 for run in idle if run.busy() or (run.wake is not None and run.wake <= life.machine.desk.now))
+        idle_bytes = sum(
+            run.bytes for run in idle if not run.busy() and not (run.wake is not None and run.wake <= life.machine.desk.now)
+        )
+        if idle_bytes > limits.idle_bytes:
+            raise Violation("bounded", f"{idle_bytes} bytes of waiting handlers are in memory; {limits.idle_bytes} are allowed")
         if len(lifecycle.idle) > limits.idle + busy or len(lines.cold) > limits.instances or len(lines.ready) > limits.ready:
             raise Violation(
                 "counts", f"{len(lifecycle.idle)} idle handlers, {len(lines.cold)} idle keys, {len(lines.ready)} ready: too many"
