@@ -182,7 +182,10 @@ class Context(Generic[S]):
     # Time and chance, as recorded.
 
     def now(self) -> datetime:
-        """The time of the last thing that the run observed, UTC: the same when it is replayed."""
+        """The time of the last thing that the run observed, UTC: the same when it is replayed.
+
+        In a run that is retried, what an earlier try has observed has the time that it had then.
+        """
         return _EPOCH + timedelta(microseconds=self._handle.now())
 
     def random(self) -> float:
@@ -209,7 +212,8 @@ class Context(Generic[S]):
         """
         if time.utcoffset() is None:
             raise UsageError(f"ctx.sleep_until({time!r}): a time without a zone is no time; use datetime(..., tzinfo=UTC)")
-        return asyncio.sleep(max(0.0, (time - self.now()).total_seconds()))
+        now = _EPOCH + timedelta(seconds=asyncio.get_running_loop().time())  # not self.now(), which may be an earlier one
+        return asyncio.sleep(max(0.0, (time - now).total_seconds()))
 
     def timeout(self, duration: Duration) -> asyncio.Timeout:
         """``async with ctx.timeout("10s"):`` what is not done by then is cancelled, and ``TimeoutError`` is raised.

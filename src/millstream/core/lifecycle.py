@@ -103,7 +103,8 @@ class Lifecycle:
         instance.holder = run
         self.residents[run.number] = run
         self.bytes += run.bytes
-        start = Start(run.number, run.id, run.spec.name, run.key, run.event, run.initial, run.started, run.generation)
+        seen = run.started if run.first is None else run.first
+        start = Start(run.number, run.id, run.spec.name, run.key, run.event, run.initial, run.started, seen, run.generation)
         if self.unclean:
             self.desk.gate(start)  # if it takes the process with it at once, the next life must find that it was running
         else:
@@ -255,6 +256,8 @@ class Lifecycle:
                 run.released = run.owed_state = True
             elif current and record.kind == r.RESUMED:
                 run.owed_state = False
+            if record.kind == r.RETRIED and run.first is None and record.note is not None:
+                run.first = r.json_decode(record.note)["began"]
             if record.step is not None and record.kind != r.FIRED:
                 self.steps.recall(run, record, current)
         return run
@@ -313,12 +316,14 @@ class Lifecycle:
         """Hand over what was just recorded, or is replayed."""
         run.in_hand += 1
         by = id = None
-        sent = 0
-        if record.kind == r.RECEIVED and record.note is not None:
+        sent, seen = 0, record.at
+        if record.note is not None:
             note = r.json_decode(record.note)
-            by, id, sent = note["by"], note["id"], note["sent"]
+            seen = note.get("first", seen)
+            if record.kind == r.RECEIVED:
+                by, id, sent = note["by"], note["id"], note["sent"]
         error = None if record.error is None else r.json_decode(record.error)
-        self.desk.say(Deliver(run.number, record.at, record.kind, record.step or "", record.result, error, by, id, sent))
+        self.desk.say(Deliver(run.number, record.at, seen, record.kind, record.step or "", record.result, error, by, id, sent))
 
     def _replay(self, run: Run, *, missed: bool = False) -> None:
         """Hand over the earliest recorded observation that finds somebody waiting for it."""
@@ -620,8 +625,7 @@ class Lifecycle:
             if run.status == r.RUNNING:
                 self._fail(run, r.FAILED, POISON)
         elif run.status in (r.FAILED, r.DIVERGED, r.CANCELLED):
-            self._new_generation(run)
-            self.record(run, r.RETRIED, note={"by": errand.by})
+            self._new_generation(run, errand.by)
             self._answer(errand)
         else:
             self._answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")
@@ -630,9 +634,9 @@ class Lifecycle:
         error = self.steps.settle(run, errand)
         if error is None:
             if run.status == r.DIVERGED:
-                self._new_generation(run)  # what was settled before did not fit
+                self._new_generation(run, errand.by)  # what was settled before did not fit
             elif run.status == r.IN_DOUBT and run.turn is None:
-                self._settle_parked(run)
+                self._settle_parked(run, errand.by)
             else:
                 run.news = True
         return error
@@ -652,7 +656,7 @@ class Lifecycle:
         run.news = True
         return None
 
-    def _settle_parked(self, run: Run) -> None:
+    def _settle_parked(self, run: Run, by: str | None) -> None:
         """It begins anew when the last of its doubts is settled."""
         doubts = [step for step in run.steps.values() if step.phase == Step.DOUBT]
         if doubts:
@@ -660,7 +664,7 @@ class Lifecycle:
             self.put(run)
             self._wake_later(run)
         else:
-            self._new_generation(run)
+            self._new_generation(run, by)
 
     def _settle_overdue(self, run: Run) -> None:
         """A parked run was in doubt for longer than ``in_doubt_after``."""
@@ -668,9 +672,10 @@ class Lifecycle:
             if step.phase == Step.DOUBT and step.due is not None and step.due[0] <= self.desk.now:
                 self._settle_stored(run, self.steps.overdue(run, step))
 
-    def _new_generation(self, run: Run) -> None:
+    def _new_generation(self, run: Run, by: str | None) -> None:
         """Tried again: with its old turn if it still blocks its line, else with a new one."""
         run.generation += 1
+        self.record(run, r.RETRIED, note={"by": by, "began": run.started})
         if run.turn is None:
             run.turn = self.desk.number()
         run.status, run.started, run.resumes = r.QUEUED, None, 0

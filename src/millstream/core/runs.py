@@ -166,6 +166,7 @@ class Run:
         "handed",
         "missed",
         "bytes",
+        "first",
     )
 
     def __init__(self, row: RunRow, id: str, event: EventRow, spec: AgentSpec) -> None:
@@ -205,6 +206,7 @@ class Run:
         self.state: str | None = None  # with waiting="release": the state so far; None: untouched
         self.news = False  # an outcome was recorded while it was not resident
         self.stale = False  # it became a new generation, and must be read again
+        self.first: int | None = None  # when its first generation began, where this is a later one
         self.handed: RecordRow | None = None  # replay: the observation handed over last
         self.bytes = size(event.payload)  # of its event and its journal
         self.missed: list[RecordRow] = []  # replay: timers that the handler of today has not set (yet)

@@ -112,6 +112,8 @@ class Steps:
     def _repeat_outcome(self, run: Run, step: Step, call: StepCall, outcome: RecordRow) -> None:
         """An earlier generation knows the outcome: record it for this one and hand it over."""
         step.outcome, step.phase = None, Step.DONE
+        note = {} if outcome.note is None else r.json_decode(outcome.note)
+        note.setdefault("first", outcome.at)
         record = self.lifecycle.record(
             run,
             outcome.kind,
@@ -120,7 +122,7 @@ class Steps:
             effect=None if outcome.effect is None else Effect(outcome.effect),
             attempt=outcome.attempt,
             key=outcome.key,
-            note=None if outcome.note is None else r.json_decode(outcome.note),
+            note=note,
             args=call.args if call.kind == "tool" else None,
             result=outcome.result,
             error=None if outcome.error is None else r.json_decode(outcome.error),

@@ -92,7 +92,7 @@ class Handle:
         "_event",
         "_graph",
         "_keys",
-        "_generation",
+        "seen",
     )
 
     def __init__(
@@ -102,7 +102,7 @@ class Handle:
         key: str,
         event: EventRow,
         state: str | None,
-        generation: int,
+        seen: int,
         loop: HandledLoop,
         graph: Graph,
         keys: KeyMaker,
@@ -129,7 +129,7 @@ class Handle:
         self._event = event
         self._graph = graph
         self._keys = keys
-        self._generation = generation
+        self.seen = seen
 
     @property
     def event(self) -> EventInfo:
@@ -300,8 +300,8 @@ class Handle:
     # --- what is derived, not observed ----------------------------------------------------------------------------
 
     def now(self) -> int:
-        """Time of the last fact that was handed over, us."""
-        return self.loop.at
+        """When what was last handed over came to be, us: of what an earlier generation knew, the time then."""
+        return self.seen
 
     def random(self) -> float:
         """In [0, 1), derived from the run, the scope and the last fact."""
@@ -313,7 +313,7 @@ class Handle:
 
     def _derive(self, what: str) -> str:
         self._check_open()
-        return self._keys.key(self.run_id, f"{self._generation}/{self.delivered}/{self.loop.scope.identity(what)}")
+        return self._keys.key(self.run_id, f"{self.delivered}/{self.loop.scope.identity(what)}")
 
     def scope(self, name: str) -> AbstractContextManager[Any]:
         return self.loop.scoped(name)
