@@ -107,6 +107,7 @@ class LineContinued(msgspec.Struct, frozen=True, gc=False):
     key: str
     line: list[RunRow]
     more: bool
+    events: dict[int, EventRow]  # small ones of those of its runs that are new: they can begin as they are
 
 
 class LinesScanned(msgspec.Struct, frozen=True, gc=False):

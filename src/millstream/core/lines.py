@@ -179,6 +179,9 @@ class Lines:
         if instance is not None and instance.asking:
             instance.asking = False
             self._merge(instance, fact.line, fact.more)
+            for queued in instance.line:
+                if queued.event is None and is_new(queued.row):
+                    queued.event = fact.events.get(queued.row.event)
             self.advance(instance)
 
     def _merge(self, instance: Instance, rows: list[RunRow], more: bool) -> None:
@@ -334,6 +337,11 @@ class Lines:
         name = (instance.spec.name, instance.key)
         self.cold.pop(name, None)
         self.instances.pop(name, None)
+
+
+def is_new(row: RunRow) -> bool:
+    """Nothing has happened to this run yet: its event is all that it needs to begin."""
+    return row.status == status.QUEUED and row.started is None and row.generation == 0
 
 
 def _turn(queued: Queued) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from millstream.core.facts import KeyLine, RunHistory
+from millstream.core.runs import size
 from millstream.core.tables import (
     DOUBTS,
     EVENTS,
@@ -298,10 +299,11 @@ class MemoryStore:
         """The durable state of (agent, key), or None."""
         return self._tables[STATES].get((agent, key))
 
-    def events(self, events: Sequence[int]) -> list[EventRow]:
-        """Those of these events that exist, in the order given."""
+    def events(self, events: Sequence[int], at_most: int | None = None) -> list[EventRow]:
+        """Those of these events that exist and whose payload has at most so many bytes, in the order given."""
         rows = self._tables[EVENTS]
-        return [rows[(number,)] for number in events if (number,) in rows]
+        found = [rows[(number,)] for number in events if (number,) in rows]
+        return found if at_most is None else [event for event in found if event.payload is not None and size(event.payload) <= at_most]
 
     def emitted(self, run: int) -> list[EventRow]:
         """What a run emitted and sent, in order."""

@@ -779,11 +779,15 @@ class SqliteStore:
         rows = self._rows(_STATE, (agent, key))
         return StateRow._make(rows[0]) if rows else None
 
-    def events(self, events: Sequence[int]) -> list[EventRow]:
-        """Those of these events that exist, in the order given."""
+    def events(self, events: Sequence[int], at_most: int | None = None) -> list[EventRow]:
+        """Those of these events that exist and whose payload has at most so many bytes, in the order given."""
         if not events:
             return []
-        rows = self._made(EventRow._make, f"{_selected(EVENTS)} WHERE event {_IN_NUMBERS}", (_numbers(events),))
+        sql = f"{_selected(EVENTS)} WHERE event {_IN_NUMBERS}"
+        if at_most is None:
+            rows = self._made(EventRow._make, sql, (_numbers(events),))
+        else:
+            rows = self._made(EventRow._make, f"{sql} AND octet_length(payload) <= ?2", (_numbers(events), at_most))
         found = {row.event: row for row in rows}
         return [found[number] for number in events if number in found]
 

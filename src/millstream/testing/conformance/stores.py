@@ -696,6 +696,12 @@ class StoreSuite:
         assert store.events([3, 99, 1]) == [event(3), event(1)]
         assert store.events([]) == []
 
+    def test_large_events_are_left_out_where_that_is_asked(self, store: Store) -> None:
+        small, large, erased = event(1, payload='"é"'), event(2, payload='"éé"'), event(3, payload=None)
+        store.write(commit((EVENTS, small), (EVENTS, large), (EVENTS, erased)))
+        assert store.events([3, 2, 1], at_most=4) == [small]
+        assert store.events([3, 2, 1], at_most=6) == [large, small]
+
     # sources, sinks, inboxes
 
     def test_seen_ids_belong_to_their_source(self, store: Store) -> None:
