@@ -18,6 +18,7 @@ class KeyLine(msgspec.Struct, frozen=True, gc=False):
     state: StateRow | None
     line: list[RunRow]
     more: bool  # the line goes on beyond ``line``
+    mailed: bool  # there is mail for it, or for one of its runs
 
 
 class RunHistory(msgspec.Struct, frozen=True, gc=False):

@@ -58,6 +58,7 @@ class Instance:
         "holder",
         "ready",
         "starting",
+        "mailed",
     )
 
     def __init__(self, spec: AgentSpec, key: str, partition: int) -> None:
@@ -74,6 +75,7 @@ class Instance:
         self.holder: Run | None = None  # the resident head of the line
         self.ready = False
         self.starting = False  # its head is being loaded
+        self.mailed = False  # there may be mail for it in the store
 
 
 class Lines:
@@ -171,6 +173,7 @@ class Lines:
                 instance.state = found.state.payload
                 instance.version = found.state.version
                 instance.state_run = found.state.run
+            instance.mailed = instance.mailed or found.mailed
             self._merge(instance, found.line, found.more)
             self.advance(instance)
 

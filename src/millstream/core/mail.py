@@ -114,6 +114,9 @@ class Mail:
     def _store(self, mail: MailRow, run: Run | None) -> None:
         self.desk.commit.put(MAIL, mail)
         self.desk.touch(mail.agent, mail.key)
+        instance = self.lines.instances.get((mail.agent, mail.key))
+        if instance is not None:
+            instance.mailed = True
         if run is not None:
             if run.mail is not None:
                 run.mail.append(mail)
@@ -165,6 +168,8 @@ class Mail:
     def look(self, run: Run) -> None:
         """Is there mail for what it waits for?"""
         run.unread = False
+        if run.mail is None and not run.instance.mailed:
+            run.mail = []
         if run.mail is not None:
             self._match(run)
         elif not run.asking_mail:

@@ -38,7 +38,7 @@ class Store(Protocol):
 
     def meta(self) -> dict[str, str]: ...
     def lines(self, keys: Sequence[tuple[str, str]], limit: int) -> list[KeyLine]:
-        """For each (agent, key), in the order given: its state and the first ``limit`` runs of its line."""
+        """For each (agent, key), in the order given: its state, the first ``limit`` runs of its line, and whether it has mail."""
 
     def line_after(self, agent: str, key: str, turn: int, limit: int) -> list[RunRow]:
         """The next runs of a line, behind ``turn``."""

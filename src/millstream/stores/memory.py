@@ -154,11 +154,12 @@ class MemoryStore:
         return {row.name: row.value for row in self._tables[META].values()}
 
     def lines(self, keys: Sequence[tuple[str, str]], limit: int) -> list[KeyLine]:
-        """For each (agent, key), in the order given: its state and the first ``limit`` runs of its line."""
+        """For each (agent, key), in the order given: its state, the first ``limit`` runs of its line, and whether it has mail."""
         found = []
         for agent, key in keys:
             line = self.line_after(agent, key, -1, limit + 1)
-            found.append(KeyLine(agent, key, self.state(agent, key), line[:limit], len(line) > limit))
+            mailed = bool(self.mail(agent, key))
+            found.append(KeyLine(agent, key, self.state(agent, key), line[:limit], len(line) > limit, mailed))
         return found
 
     def line_after(self, agent: str, key: str, turn: int, limit: int) -> list[RunRow]:

@@ -249,6 +249,11 @@ def _lines_sql(size: int) -> str:
 
 
 @functools.cache
+def _mailed_sql(size: int) -> str:
+    return f'SELECT DISTINCT agent, "key" FROM mail WHERE (agent, "key") IN ({_values(2, size)})'
+
+
+@functools.cache
 def _seen_sql(size: int) -> str:
     return "SELECT id FROM seen WHERE source = ? AND id IN ({})".format(",".join("?" * size))
 
@@ -548,31 +553,34 @@ class SqliteStore:
         return dict(self._rows("SELECT name, value FROM meta"))
 
     def lines(self, keys: Sequence[tuple[str, str]], limit: int) -> list[KeyLine]:
-        """For each (agent, key), in the order given: its state and the first ``limit`` runs of its line."""
+        """For each (agent, key), in the order given: its state, the first ``limit`` runs of its line, and whether it has mail."""
         if len(keys) == 1:
             return [self._one_line(*keys[0], limit)]
         states: dict[tuple[str, str], StateRow] = {}
         heads: dict[tuple[str, str], list[RunRow]] = {}
+        mailed: set[tuple[str, str]] = set()
         with self._snapshot:
             for _, size, values in _padded(list(dict.fromkeys(keys)), 2):
                 for state in self._made(StateRow._make, _states_sql(size), values):
                     states[state.agent, state.key] = state
                 for run in self._made(RunRow._make, _lines_sql(size), [*values, limit + 1]):
                     heads.setdefault((run.agent, run.key), []).append(run)
+                mailed.update(self._rows(_mailed_sql(size), values))
         found = []
         for key in keys:
             head = heads.get(key, [])
             if len(head) > 1:
                 head = sorted(head, key=_turn)
-            found.append(KeyLine(*key, states.get(key), head[:limit], len(head) > limit))
+            found.append(KeyLine(*key, states.get(key), head[:limit], len(head) > limit, key in mailed))
         return found
 
     def _one_line(self, agent: str, key: str, limit: int) -> KeyLine:
         with self._snapshot:
             states = self._rows(_STATE, (agent, key))
             head = self._rows(_LINE, (agent, key, -1, limit + 1))
+            mailed = self._rows('SELECT 1 FROM mail WHERE agent = ? AND "key" = ? LIMIT 1', (agent, key))
         state = StateRow._make(states[0]) if states else None
-        return KeyLine(agent, key, state, list(map(RunRow._make, head[:limit])), len(head) > limit)
+        return KeyLine(agent, key, state, list(map(RunRow._make, head[:limit])), len(head) > limit, bool(mailed))
 
     def line_after(self, agent: str, key: str, turn: int, limit: int) -> list[RunRow]:
         """The next runs of a line, behind ``turn``."""

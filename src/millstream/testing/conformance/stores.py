@@ -647,6 +647,9 @@ class StoreSuite:
         store.write(commit(*((MAIL, mail(number)) for number in (3, 1, 2)), (MAIL, mail(4, key="bob"))))
         assert [row.mail for row in store.mail("fulfil", "ada")] == [1, 2, 3]
         assert store.mail("other", "ada") == []
+        keys = [("fulfil", "ada"), ("other", "ada"), ("fulfil", "bob")]
+        assert [line.mailed for line in store.lines(keys, 1)] == [True, False, True]
+        assert [store.lines([key], 1)[0].mailed for key in keys] == [True, False, True]
 
     def test_runs_are_listed_newest_first_and_filtered(self, store: Store) -> None:
         statuses = ["queued", "running", "waiting", "in_doubt", "failed", "diverged", "done", "cancelled"]
