@@ -79,6 +79,10 @@ class Stream(Generic[T]):
     def filter(self, condition: Callable[[T], object], *, name: str | None = None) -> Stream[T]:
         """The values for which ``condition(value)`` is true.
 
+        Args:
+            condition: a plain function of one value: it waits for nothing and remembers nothing.
+            name: identifies the stream across versions; by default made of this one's name and the operator's.
+
         Raises:
             DeclarationError: the condition is not a plain function of one value, or the name is taken.
         """
@@ -92,7 +96,9 @@ class Stream(Generic[T]):
         """``fn(value)`` of every value.
 
         Args:
+            fn: a plain function of one value: it waits for nothing and remembers nothing.
             type: of the results; by default what ``fn`` is annotated to return.
+            name: identifies the stream across versions; by default made of this one's name and the operator's.
 
         Raises:
             DeclarationError: ``fn`` is not a plain function of one value, its annotation cannot be resolved, or the name is taken.
@@ -107,7 +113,9 @@ class Stream(Generic[T]):
         """Each item of ``fn(value)`` of every value, in order.
 
         Args:
+            fn: as of ``map``; it gives any number of items.
             type: of the items; by default that of the ``list``, ``Iterable`` or ``Iterator`` that ``fn`` is annotated to return.
+            name: identifies the stream across versions; by default made of this one's name and the operator's.
 
         Raises:
             DeclarationError: as ``map``.
@@ -115,7 +123,11 @@ class Stream(Generic[T]):
         return self._derived("flat_map", fn, _item(_returned(fn)) if type is None else type, name)
 
     def key_by(self, key: str | Callable[[T], object], *, name: str | None = None) -> Stream[T]:
-        """The same values under another key: a field's name, or a function of the value.
+        """The same values under another key.
+
+        Args:
+            key: a field's name, or a plain function of the value.
+            name: identifies the stream across versions; by default made of this one's name and the operator's.
 
         Raises:
             DeclarationError: the type has no such field, it is not a plain function of one value, or the name is taken.
@@ -124,6 +136,10 @@ class Stream(Generic[T]):
 
     def merge(self, *others: Stream[U], name: str | None = None) -> Stream[T | U]:
         """The values of this and the other streams. The order is kept per key within each of them, not between them.
+
+        Args:
+            others: streams of the same app, each once.
+            name: identifies the stream across versions; by default made of this one's name and the operator's.
 
         Raises:
             DeclarationError: there is no other, one is of another app or given twice, or the name is taken.
@@ -140,7 +156,11 @@ class Stream(Generic[T]):
         return self._derived("merge", None, merged, name, parents=(self, *others))
 
     def sink(self, connector: SinkDeclaration, *, name: str | None = None) -> None:
-        """Write every value to ``connector``, such as ``jsonl("receipts.jsonl")``.
+        """Write every value to ``connector``, such as ``jsonl("receipts.jsonl")``, as one line of JSON.
+
+        Args:
+            connector: what names the output, such as ``jsonl(path)`` or ``stdout()``.
+            name: identifies the sink, and how far it was written, across versions; by default the stream's name and ``.sink``.
 
         Raises:
             DeclarationError: nothing can be written to it, or the name is taken.
@@ -160,7 +180,11 @@ class Stream(Generic[T]):
         return StreamSpec(name=self.name, op=self._op, parents=parents, fn=self._fn, codec=self.codec(), key=self._key)
 
     def codec(self) -> Codec | None:
-        """How its values are recorded; None where an operator makes values of no declared type."""
+        """How its values are recorded; None where an operator makes values of no declared type.
+
+        Raises:
+            DeclarationError: values of its type could not be recorded.
+        """
         if is_plain(self.value_type) and self._op not in ("source", "emit"):
             return None
         return declared_codec(self.value_type, f"stream {self.name}", self.place)
