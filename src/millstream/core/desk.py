@@ -14,7 +14,7 @@ from millstream.core.tables import META, Commit, Key, MetaRow, Table
 
 
 class Limits:
-    """Bounds of one engine. Counts are runs in this process; ``backlog_bytes`` are payloads of queued events in the store."""
+    """Bounds of one engine. Counts are runs in this process, if nothing else is said."""
 
     __slots__ = (
         "running", "idle", "line", "instances", "backlog_bytes", "commit_rows", "ready", "cut", "page", "threads",
@@ -42,7 +42,7 @@ class Limits:
         self.idle = idle  # waiting handlers kept in memory; the longest waiting are put away first
         self.line = line  # runs of one line kept in memory
         self.instances = instances  # idle (agent, key) whose state is kept in memory
-        self.backlog_bytes = backlog_bytes
+        self.backlog_bytes = backlog_bytes  # bytes of queued payloads in the store, before sources are paused
         self.commit_rows = commit_rows  # rows that gather behind a slow commit before sources are paused
         self.ready = ready  # keys that wait for a free handler in memory; what is beyond is found again by a scan
         self.cut = cut  # rows of a commit, so that what is gated behind it is released early

@@ -93,6 +93,7 @@ class Store(Protocol):
     def state(self, agent: str, key: str) -> StateRow | None: ...
     def events(self, events: Sequence[int], at_most: int | None = None) -> list[EventRow]:
         """Those of these events that exist and whose payload has at most so many bytes, in the order given."""
+
     def emitted(self, run: int) -> list[EventRow]:
         """What a run emitted and sent, in order."""
 

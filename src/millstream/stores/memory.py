@@ -304,7 +304,9 @@ class MemoryStore:
         """Those of these events that exist and whose payload has at most so many bytes, in the order given."""
         rows = self._tables[EVENTS]
         found = [rows[(number,)] for number in events if (number,) in rows]
-        return found if at_most is None else [event for event in found if event.payload is not None and size(event.payload) <= at_most]
+        return (
+            found if at_most is None else [event for event in found if event.payload is not None and size(event.payload) <= at_most]
+        )
 
     def emitted(self, run: int) -> list[EventRow]:
         """What a run emitted and sent, in order."""
