@@ -546,9 +546,9 @@ class Lifecycle:
         before = instance.state_run
         instance.version += 1
         instance.state, instance.state_run = state, run.number
-        row = StateRow(run.spec.name, run.key, run.partition, instance.version, run.number, JSON, state)
+        changed = self.record(run, r.CHANGED, note={"version": instance.version, "before": before}, result=state)
+        row = StateRow(run.spec.name, run.key, run.partition, instance.version, run.number, changed.record, JSON, None)
         self.desk.commit.put(STATES, row)
-        self.record(run, r.CHANGED, note={"version": instance.version, "before": before}, result=state)
 
     def diverge(self, run: Run, text: str, hint: str = "") -> None:
         """The handler does not follow its record: keep the run, and try it again when the code changes."""

@@ -97,13 +97,18 @@ class RecordRow(NamedTuple):
 
 
 class StateRow(NamedTuple):
-    """The durable state of (agent, key). State."""
+    """The durable state of (agent, key). State.
+
+    Its text is written once: it is the ``result`` of ``record``, by which its last run changed it, and ``payload`` is NULL in the
+    table. Stores give the row with the text.
+    """
 
     agent: str
     key: str
     partition: int
     version: int  # how many runs have changed it
     run: int  # the last of them
+    record: int | None
     codec: int
     payload: str | None
 

@@ -298,7 +298,10 @@ class MemoryStore:
 
     def state(self, agent: str, key: str) -> StateRow | None:
         """The durable state of (agent, key), or None."""
-        return self._tables[STATES].get((agent, key))
+        row: StateRow | None = self._tables[STATES].get((agent, key))
+        if row is None or row.payload is not None or row.record is None:
+            return row
+        return row._replace(payload=self._tables[RECORDS][(row.record,)].result)
 
     def events(self, events: Sequence[int], at_most: int | None = None) -> list[EventRow]:
         """Those of these events that exist and whose payload has at most so many bytes, in the order given."""

@@ -191,7 +191,12 @@ def _views() -> dict[str, str]:
         'records.attempt, records."key" AS idempotency_key, records.args, records.result, records.error, records.note '
         "FROM records JOIN runs ON runs.run = records.run"
     )
-    return {"runs_view": f"CREATE VIEW runs_view AS {runs}", "records_view": f"CREATE VIEW records_view AS {steps}"}
+    states = (
+        'SELECT s.agent, s."key", s.version, runs.id AS run, coalesce(s.payload, records.result) AS state '
+        "FROM states s LEFT JOIN records ON records.record = s.record LEFT JOIN runs ON runs.run = s.run"
+    )
+    views = {"runs_view": runs, "records_view": steps, "states_view": states}
+    return {name: f"CREATE VIEW {name} AS {sql}" for name, sql in views.items()}
 
 
 @functools.cache
@@ -231,13 +236,18 @@ def _selected(table: Table, prefix: str = "") -> str:
 
 _IN_NUMBERS = "IN (SELECT value FROM carray(?1))"
 _LINE = f'{_selected(RUNS)} WHERE agent = ? AND "key" = ? AND turn > ? AND turn IS NOT NULL ORDER BY turn, run LIMIT ?'
-_STATE = f'{_selected(STATES)} WHERE agent = ? AND "key" = ?'
+_STATES = (
+    "SELECT {}, coalesce(s.payload, r.result) FROM states s LEFT JOIN records r ON r.record = s.record".format(
+        ", ".join(f's."{name}"' for name in STATES.row._fields[:-1])
+    )
+)
+_STATE = f'{_STATES} WHERE s.agent = ? AND s."key" = ?'
 _EVENT_COLUMNS = len(EVENTS.row._fields)
 
 
 @functools.cache
 def _states_sql(size: int) -> str:
-    return f'{_selected(STATES)} WHERE (agent, "key") IN ({_values(2, size)})'
+    return f'{_STATES} WHERE (s.agent, s."key") IN ({_values(2, size)})'
 
 
 @functools.cache

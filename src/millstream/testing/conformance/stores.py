@@ -100,7 +100,7 @@ def mail(number: int, **changes: Any) -> MailRow:
 
 def state(key: str = "ada", **changes: Any) -> StateRow:
     """The state of (fulfil, key)."""
-    return StateRow("fulfil", key, 3, 1, 1, JSON, '{"spent":1}')._replace(**changes)
+    return StateRow("fulfil", key, 3, 1, 1, None, JSON, '{"spent":1}')._replace(**changes)
 
 
 def doubt(number: int, step: str = "charge#1", **changes: Any) -> DoubtRow:
@@ -693,6 +693,13 @@ class StoreSuite:
         store.write(commit(*((EVENTS, event(number, cause=cause)) for number, cause in ((9, 1), (4, 1), (5, 2), (6, None)))))
         assert [row.event for row in store.emitted(1)] == [4, 9]
         assert store.emitted(3) == []
+
+    def test_the_text_of_a_state_is_that_of_the_record_that_it_names(self, store: Store) -> None:
+        store.write(commit((RECORDS, record(5, 1, result='{"spent":9}')), (STATES, state(record=5, payload=None))))
+        read = state(record=5, payload='{"spent":9}')
+        assert store.state("fulfil", "ada") == read
+        assert [line.state for line in store.lines([("fulfil", "ada")], 1)] == [read]
+        assert [line.state for line in store.lines([("fulfil", "ada"), ("fulfil", "bob")], 1)] == [read, None]
 
     def test_events_come_in_the_order_asked_for(self, store: Store) -> None:
         store.write(commit(*((EVENTS, event(number)) for number in (1, 2, 3))))

@@ -283,17 +283,19 @@ class Audit:
     def committing(self, life: Life, commit: Commit) -> None:
         self.counts["commits"] += 1
         runs = commit.puts.get(RUNS, {})
+        changes: set[int] = set()
         for row in commit.appends.get(RECORDS, ()):
             record = RecordRow._make(row)
             if record.kind == r.CHANGED:
                 owner: Any = runs.get((record.run,)) or life.store.run(record.run)
                 self._check_change((owner.agent, owner.key), run_id(owner.partition, owner.run), record)
+                changes.add(record.record)
             elif record.kind == r.RECEIVED and record.note is not None:
                 self._check_received(record)
         for key, put in commit.puts.get(STATES, {}).items():
             assert put is not None
             version, run, _ = self._states[key[0], key[1]]
-            if (put[3], put[4]) != (version, run):
+            if (put[3], put[4]) != (version, run) or put[5] not in changes:
                 raise Violation("no-lost-update", f"state of {key} is {put[3:5]}; the last change recorded is {(version, run)}")
 
     def _check_change(self, place: tuple[str, str], run: str, record: RecordRow) -> None:
