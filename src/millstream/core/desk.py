@@ -106,9 +106,8 @@ class Desk:
 
     # What the store does not know yet.
 
-    def touch(self, agent: str, key: str) -> None:
+    def touch(self, place: tuple[str, str]) -> None:
         """What the store tells of (agent, key) is stale until the open commit is durable."""
-        place = (agent, key)
         if self.touched.get(place) != self.commit.number:
             self.touched[place] = self.commit.number
             self.commit.touched.add(place)

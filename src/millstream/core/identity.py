@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from hashlib import blake2b
 
 EPOCH_BITS = 32
 LOW = (1 << EPOCH_BITS) - 1
 
 
+@lru_cache(maxsize=4096)  # a run asks for that of its key five times
 def partition_of(key: str, partitions: int) -> int:
     """The partition of a key: CRC-32 of its UTF-8 bytes, modulo the count.
 

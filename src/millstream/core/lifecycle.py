@@ -113,7 +113,7 @@ class Lifecycle:
     def put(self, run: Run, *, finished: int | None = None, error: dict[str, Any] | None = None) -> RunRow:
         row = run.row(finished=finished, error=error)
         self.desk.commit.put(RUNS, row)
-        self.desk.touch(run.spec.name, run.key)
+        self.desk.touch(run.place)
         return row
 
     def record(
@@ -141,7 +141,7 @@ class Lifecycle:
             kind,
             step,
             tool,
-            None if effect is None else effect.value,
+            None if effect is None else effect._value_,
             attempt,
             key,
             None if note is None else r.dump(note),
@@ -151,7 +151,7 @@ class Lifecycle:
             None if error is None else r.dump(error),
         )
         self.desk.commit.append(RECORDS, row)
-        self.desk.touch(run.spec.name, run.key)
+        self.desk.touch(run.place)
         if result is not None or args is not None:
             self._count(run, len(result or "") + len(args or ""))
         return row

@@ -106,7 +106,7 @@ class Lines:
         """A new run joins the end of its line."""
         instance = self.instance(spec, row.key)  # before it is touched: the store need not hold this run to tell of the others
         self.desk.commit.put(RUNS, row)
-        self.desk.touch(row.agent, row.key)
+        self.desk.touch((row.agent, row.key))
         size = status.size(event.payload)
         self.backlog += size
         at_once = size <= KEPT_BYTES or (instance.holder is None and not instance.line and self.has_room())

@@ -51,6 +51,7 @@ from millstream.core.mail import Mail
 from millstream.core.steps import Steps
 from millstream.core.tables import RUNS, SEEN, Commit, RunRow
 
+GROWS = (Opened, Arrived, LettersRetried, Durable)  # facts after which sources may have to be paused
 HORIZON = 60_000_000  # wake-ups of put-away runs are read this far ahead, us
 
 
@@ -110,7 +111,8 @@ class Machine:
         if self._suspects and not lines.isolated:
             self._next_suspects()
         lines.flush()
-        self._flow()
+        if self._paused is not None or type(fact) in GROWS:
+            self._flow()
         if desk.alarms and desk.alarms[0][0] != self._wake_at:
             self._wake_at = desk.alarms[0][0]
             desk.say(WakeAt(self._wake_at))
@@ -191,7 +193,7 @@ class Machine:
             if row.run in self.lifecycle.stash:
                 self.lifecycle.stash[row.run].resumes = deaths + 1
             self.desk.commit.put(RUNS, row._replace(resumes=deaths + 1))
-            self.desk.touch(row.agent, row.key)
+            self.desk.touch((row.agent, row.key))
             self.lines.look_at(row.run, self.desk.commit.number)
         names = ", ".join(run_id(row.partition, row.run) for row in chosen[:5]) + (", ..." if len(chosen) > 5 else "")
         self.desk.say(Note("warning", f"active in {deaths + 1} unclean deaths, started with nothing else beside: {names}"))

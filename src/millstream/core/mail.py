@@ -113,7 +113,7 @@ class Mail:
 
     def _store(self, mail: MailRow, run: Run | None) -> None:
         self.desk.commit.put(MAIL, mail)
-        self.desk.touch(mail.agent, mail.key)
+        self.desk.touch((mail.agent, mail.key))
         instance = self.lines.instances.get((mail.agent, mail.key))
         if instance is not None:
             instance.mailed = True
@@ -231,7 +231,7 @@ class Mail:
         self._kept(run, call.step)
         if stored:
             self.desk.commit.delete(MAIL, (mail.mail,))
-            self.desk.touch(run.spec.name, run.key)
+            self.desk.touch(run.place)
         if call.kind == "ask":
             self._answered(run, call.step)
             self.steps.answered(run, call, mail.payload, None if mail.error is None else r.json_decode(mail.error))

@@ -82,6 +82,7 @@ class Step:
         "cancelled",
         "busy",
         "probing",
+        "key",
         "gate",
         "due",
         "granted",
@@ -108,6 +109,7 @@ class Step:
         self.cancelled = False  # the handler does not want it any more
         self.busy = False  # an attempt's or a probe's code runs in this process
         self.probing = False  # and it is a probe's
+        self.key: str | None = None  # its idempotency key, once it was asked for
         self.gate = 0  # the commit that must be durable before it may be sent
         self.due: tuple[int, str] | None = None  # when a rest ends, and what follows: perform, probe or settle
         self.renewed = False  # another request than the one that failed in an earlier generation
@@ -165,6 +167,7 @@ class Run:
         "stale",
         "handed",
         "missed",
+        "place",
         "bytes",
         "first",
     )
@@ -175,6 +178,7 @@ class Run:
         self.partition = row.partition
         self.spec = spec
         self.key = row.key
+        self.place = (spec.name, row.key)
         self.event = event
         self.turn = row.turn
         self.status = row.status

@@ -66,7 +66,7 @@ class Steps:
         recorded = step.recorded
         if step.phase == Step.CALLED:  # it failed in an earlier generation
             if recorded is not None and recorded.args != call.args:
-                step.recorded, step.renewed = None, True  # another request than the one that failed: with a key of its own
+                step.recorded, step.renewed, step.key = None, True, None  # another request than the one that failed: with a key of its own
             step.call = call
             if run.replaying:
                 run.fresh.append(step)
@@ -189,6 +189,8 @@ class Steps:
 
     def _leave_slots(self, place: tuple[int, str]) -> None:
         """No code of this step runs, or is about to: others are let in."""
+        if not self.slots:
+            return
         waiting = self.slots.leave(place)
         while waiting:
             run_number, id = waiting.pop(0)
@@ -271,7 +273,9 @@ class Steps:
             return step.recorded.key
         if step.call.key is not None:
             return step.call.key
-        return self.desk.keys.key(run.id, f"{step.id}@{run.generation}" if step.renewed else step.id)
+        if step.key is None:
+            step.key = self.desk.keys.key(run.id, f"{step.id}@{run.generation}" if step.renewed else step.id)
+        return step.key
 
     def cancelled(self, run: Run, id: str) -> None:
         """The handler does not wait for a step any more (or, for an effect, waits only for its outcome)."""
