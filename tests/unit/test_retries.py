@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from millstream import App, Context, Effect, jsonl, tool
+from millstream import App, Context, Effect, Retry, ToolFailed, jsonl, tool
+from millstream.core.desk import Limits
 from millstream.testing import AppRun
 
 paid: list[tuple[Any, ...]] = []
@@ -80,3 +81,38 @@ def test_a_retry_says_in_the_record_who_asked_for_it() -> None:
         world.retry(world.run(), by="ann")
         world.settle()
         assert '"by":"ann"' in world.story()
+
+
+def test_runs_that_back_off_take_no_room_from_others() -> None:
+    app = App("outage")
+    down_source = app.source("down", jsonl("down.jsonl"), key="k", id="id")
+    up_source = app.source("up", jsonl("up.jsonl"), key="k", id="id")
+
+    for effect in (Effect.READ, Effect.IDEMPOTENT):
+
+        @tool(effect=effect, retry=Retry(attempts=3, backoff="1h", max_backoff="1h", jitter=0.0), name=f"down_{effect.value}")
+        async def down(n: int) -> int:
+            raise ConnectionError("down")
+
+        async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any], down: Any = down) -> int:
+            try:
+                return int(await down(1))
+            except ToolFailed:
+                return -1
+
+        app.agent(on=down_source, name=f"down_{effect.value}")(handler)
+
+    @app.agent(on=up_source)
+    async def up(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> int:
+        return 1
+
+    with AppRun(app, limits=Limits(running=4, idle=1)) as world:
+        world.send(down_source, *({"k": f"k{n}", "id": n} for n in range(4)))
+        world.advance("1m")
+        world.send(up_source, {"k": "x", "id": 1})
+        world.advance("1m")
+        assert [run.status for run in world.runs(up)] == ["done"]
+        world.settle()
+        assert {run.output for run in world.runs("down_read")} == {-1}
+        assert {run.status for run in world.runs("down_idempotent")} == {"in_doubt"}
+        assert [len(world.attempts(f"down_{effect.value}")) for effect in (Effect.READ, Effect.IDEMPOTENT)] == [12, 12]

@@ -78,6 +78,7 @@ class Lifecycle:
         self.errands: dict[int, list[Errand]] = {}  # for runs that are being loaded
         self._tidy = 1_000  # so many alarms are looked through for those of ended runs
         self.unclean = False  # the last engine died
+        self.opened = 0  # when this life began, us
 
     # --- beginning ------------------------------------------------------------------------------------------------
 
@@ -359,6 +360,8 @@ class Lifecycle:
 
     def rest(self, run: Run) -> None:
         """Nothing in the run is ready. If only time or others can move it, it waits: say so in the store."""
+        if run.number not in self.residents:
+            return  # what its step came to has parked it
         timer = run.timer
         if run.unread and run.waits and not run.in_hand:
             self.mail.look(run)
@@ -366,7 +369,13 @@ class Lifecycle:
             if timer is not None:
                 self.watch(run, timer[0])
             return
-        if not run.waits and not run.doubts:
+        if run.resting:
+            wake = self._next_wake(run, False)
+            released = run.spec.waiting == "release"  # a back-off is no wait of the handler's: it gives nothing up
+            if wake is not None and (released or (wake - self.desk.now < BRIEF and not run.waits and not run.doubts)):
+                self.watch(run, wake)
+                return
+        elif not run.waits and not run.doubts:
             if timer is None:
                 self.desk.say(PutAway(run.number))
                 self._end(run, Raised(STUCK))
@@ -379,8 +388,8 @@ class Lifecycle:
     def _wait(self, run: Run) -> None:
         status = r.IN_DOUBT if run.doubts else r.WAITING
         parks = status == r.IN_DOUBT and run.spec.on_doubt == "park"
-        if parks and run.busy():
-            return  # the code of an overdue attempt still runs: its end may tell
+        if parks and (run.busy() or run.resting):
+            return  # the code of an overdue attempt still runs: its end may tell; or another step is to be tried again
         wake = self._next_wake(run, parks)
         if wake is not None and wake <= self.desk.now:
             self.watch(run, wake)  # it goes on at once
@@ -413,7 +422,8 @@ class Lifecycle:
         self.lines.isolated.discard(run.number)
 
     def _next_wake(self, run: Run, parks: bool) -> int | None:
-        times = [step.due[0] for step in run.steps.values() if step.due is not None] if run.doubts else []
+        rests = run.doubts or run.resting
+        times = [step.due[0] for step in run.steps.values() if step.due is not None and step.is_left_alone()] if rests else []
         if run.timer is not None and not parks:
             times.append(run.timer[0])
         return min(times, default=None)
@@ -446,8 +456,8 @@ class Lifecycle:
                 self.lines.wake(number, self.desk.wrote(RUNS, (number,)))
             return
         run.pushed = 0
-        for step in list(run.steps.values()) if run.open or run.doubts else ():
-            if step.due is not None:
+        for step in list(run.steps.values()) if run.resting or run.doubts else ():
+            if step.due is not None and step.is_left_alone():
                 if step.due[0] <= self.desk.now:
                     self.steps.due(run, step)
                 else:

@@ -162,7 +162,7 @@ class Machine:
     def _opened(self, fact: Opened) -> None:
         self.desk.open(fact.store_id, fact.epoch)
         self.lines.backlog = fact.backlog_bytes
-        self.lifecycle.unclean = fact.unclean
+        self.lifecycle.unclean, self.lifecycle.opened = fact.unclean, fact.at
         self.intake.opened(fact)
         self.mail.opened(fact.askers)
         for row in fact.suspects:

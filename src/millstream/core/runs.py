@@ -119,6 +119,10 @@ class Step:
         self.evidence: dict[str, Any] | None = None  # how its last attempt ended
         self.trace: str | None = None  # and the traceback of what it raised
 
+    def is_left_alone(self) -> bool:
+        """It rests, or is in doubt, until ``due`` (of what the record says and nobody has asked for yet, ``due`` tells nothing)."""
+        return self.phase in (Step.RESTING, Step.DOUBT)
+
     @property
     def policy(self) -> Policy:
         assert self.call is not None
@@ -149,6 +153,7 @@ class Run:
         "replaying",
         "fresh",
         "open",
+        "resting",
         "in_hand",
         "waits",
         "doubts",
@@ -193,7 +198,8 @@ class Run:
         self.order: deque[RecordRow] = deque()  # recorded observations that are not handed over yet
         self.replaying = False
         self.fresh: list[Step] = []  # asked for while replaying and not in the record: they begin when the replay ends
-        self.open = 0  # steps on which something in this process works, or will after a rest
+        self.open = 0  # steps on which something in this process works, or will at once
+        self.resting = 0  # steps that rest before their next attempt or probe
         self.in_hand = 0  # observations on their way to the handler
         self.waits: dict[str, StepCall] = {}  # receive and ask steps without an answer
         self.doubts = 0

@@ -236,10 +236,8 @@ def _selected(table: Table, prefix: str = "") -> str:
 
 _IN_NUMBERS = "IN (SELECT value FROM carray(?1))"
 _LINE = f'{_selected(RUNS)} WHERE agent = ? AND "key" = ? AND turn > ? AND turn IS NOT NULL ORDER BY turn, run LIMIT ?'
-_STATES = (
-    "SELECT {}, coalesce(s.payload, r.result) FROM states s LEFT JOIN records r ON r.record = s.record".format(
-        ", ".join(f's."{name}"' for name in STATES.row._fields[:-1])
-    )
+_STATES = "SELECT {}, coalesce(s.payload, r.result) FROM states s LEFT JOIN records r ON r.record = s.record".format(
+    ", ".join(f's."{name}"' for name in STATES.row._fields[:-1])
 )
 _STATE = f'{_STATES} WHERE s.agent = ? AND s."key" = ?'
 _EVENT_COLUMNS = len(EVENTS.row._fields)
