@@ -44,16 +44,19 @@ def show(
     """
     from pathlib import Path
 
-    from millstream.core.identity import parse_run_id
+    from millstream.core.identity import RunId, no_such_run, parse_run_id
 
+    run = run.partition("/")[0]  # a step's id will do
     try:
-        number = parse_run_id(run.partition("/")[0])  # a step's id will do
+        id = parse_run_id(run)
     except ValueError as error:
         usage(str(error))
     with looking(data) as store:
-        told = read(store, number)
+        told = read(store, id.number)
         if told is None:
-            fail(f"there is no run {run} in {Path(store.path).parent}; `millstream runs` lists them")
+            fail(no_such_run(run, None))
+        if told.row.partition != id.partition:
+            fail(no_such_run(run, RunId(told.row.partition, told.row.run), told.row.agent, told.row.key))
         if json:
             say(jsonl(as_json(told)))
         else:
