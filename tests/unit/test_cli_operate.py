@@ -186,6 +186,22 @@ def test_a_waiting_run_is_cancelled(shop: Path, call: Call) -> None:
     assert status(call, "of-large") == (found, "cancelled")
 
 
+def note(call: Call, key: str) -> str:
+    return call("runs", "--key", key)[1].splitlines()[1].partition("cancelled ")[2].partition("cancelled ")[2].strip()
+
+
+def test_a_failed_run_is_cancelled_at_once_and_its_note_is_as_that_of_a_waiting_one(
+    shop: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "carol")
+    run(shop, "wrong", "large")
+    assert call("cancel", status(call, "of-wrong")[0]) == (0, "", "cancelled\n")
+    assert "takes effect with the next" in call("cancel", status(call, "of-large")[0])[2]
+    run(shop)
+    assert [status(call, key)[1] for key in ("of-wrong", "of-large")] == ["cancelled", "cancelled"]
+    assert [note(call, key) for key in ("of-wrong", "of-large")] == ["by carol", "by carol"]
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
