@@ -322,7 +322,7 @@ class Story:
         """Records in order, those of one step (in one generation) together, at the place of their first."""
         blocks: dict[Any, list[RecordRow]] = {}
         for record in self.told.records:
-            alone = record.step is None or record.kind in ("fired", "received")
+            alone = record.step is None or record.kind in ("fired", "received") or _refused(record) is not None
             blocks.setdefault(record.record if alone else (record.generation, record.step), []).append(record)
         for block in blocks.values():
             if block[0].kind != "changed" or self._is_released():
@@ -350,6 +350,8 @@ class Story:
                 about = f" about {note['about']}" if note.get("about") else ""
                 yield self._line(first, printable(f"signal {first.tool}{about}, sent{by} at {self._since(note.get('sent'))}"))
                 yield f"{MARGIN}value {self._value(first.result)}"
+            case "noted" if (reason := _refused(first)) is not None:
+                yield self._line(first, printable(f"signal {first.tool}, sent{_by(first)}, is not what it waits for: {reason}"))
             case "retried":
                 return  # the heading says it
             case "cancelled":
@@ -562,7 +564,7 @@ class Story:
         return None
 
     def _traceback(self, text: str) -> Iterator[str]:
-        lines = [printable(line) for line in without_ours(text)]
+        lines = [printable(line) for line in without_ours(text)] if text else []
         if self.limit is not None and len(lines) > TRACEBACK:
             yield f"    … ({count(len(lines) - TRACEBACK, 'line')} cut, --full shows them)"
             lines = lines[-TRACEBACK:]
@@ -583,6 +585,12 @@ class Story:
     @staticmethod
     def _short(text: str, limit: int) -> str:
         return cut(text, limit, "; --full shows all")
+
+
+def _refused(record: RecordRow) -> str | None:
+    """Why a signal was not taken: its value is not of the type that the handler waits for."""
+    reason: str | None = decoded(record.note).get("refused") if record.kind == "noted" and record.note is not None else None
+    return reason
 
 
 def _by(record: RecordRow) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from millstream.core.facts import CancelRequested, Fact, LettersRetried, RetryRequested, Settled, Signalled
-from millstream.core.graph import ToolSpec
 from millstream.core.identity import RunId, no_such_run, parse_run_id, parse_step_id, step_id
 from millstream.core.mail import SIGNALS, Mail, signal_id
 from millstream.core.runs import ENDED, dump, json_decode
@@ -124,12 +123,15 @@ class Operations:
         row = self._row(step.partition("/")[0], id)
         there = self._engine.store.doubts_of(row.run)
         doubt = next((doubt for doubt in there if doubt.step == identity), None)
-        if doubt is None:
-            raise self._not_in_doubt(step, row, identity, there)
         text = dump(value) if how == "result" else None if value is None else str(value)
-        if how == "result":
+        if how == "result" and doubt is not None:
             self._check_result(step, doubt, text or "null")
-        await self._tell(lambda at, token: Settled(at, row.run, identity, how, text, by, token))
+        try:  # also without a doubt: a result that a diverged run could not read may be given anew
+            await self._tell(lambda at, token: Settled(at, row.run, identity, how, text, by, token))
+        except UsageError:
+            if doubt is None:
+                raise self._not_in_doubt(step, row, identity, there) from None
+            raise
 
     def _not_in_doubt(self, step: str, row: RunRow, identity: str, there: list[DoubtRow]) -> NotFound | UsageError:
         run = step.partition("/")[0]
@@ -143,10 +145,10 @@ class Operations:
         return NotFound(f"there is no step {step} in doubt; {hint}")
 
     def _check_result(self, step: str, doubt: DoubtRow, text: str) -> None:
-        """A result that the handler's code could not read must not be recorded: there is no way back."""
-        spec = self._tool(doubt)
+        """A result that the handler's code cannot read would be recorded, and the run diverge."""
+        spec = self._engine.graph.tools.get(doubt.tool)
         if spec is None:
-            return  # without the app's code nobody knows
+            return  # without the app's code, or of a step that a handler makes, nobody here knows
         try:
             spec.result.decode(text)
         except (ValueError, TypeError) as error:
@@ -154,13 +156,6 @@ class Operations:
                 f"{step} stays in doubt: the result must be what {doubt.tool} returns, {spec.result.name}: {error}\n"
                 f"given was {text}"
             ) from None
-
-    def _tool(self, doubt: DoubtRow) -> ToolSpec | None:
-        """The tool of a step, as the graph knows it, or the run that lives here (it may have been made in its handler)."""
-        run = self._engine.machine.lifecycle.residents.get(doubt.run)
-        step = None if run is None else run.steps.get(doubt.step)
-        spec = None if step is None or step.call is None else getattr(step.call.body, "spec", None)
-        return spec if isinstance(spec, ToolSpec) else self._engine.graph.tools.get(doubt.tool)
 
     async def retry(self, run: str, by: str | None = None) -> None:
         """Try a failed, diverged or cancelled run again, with a new turn.
