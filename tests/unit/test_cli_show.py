@@ -260,6 +260,18 @@ def test_a_retry_says_who_wanted_it_and_when_if_that_is_recorded(runs: tuple[Pat
     in_order(story(queued), "Tried again (2nd time), wanted by ann", "It waits for its turn to be tried again")
 
 
+def test_a_signal_that_was_refused_is_told_with_the_reason(runs: tuple[Path, dict[str, str]]) -> None:
+    found = told(runs, "full")
+    note = '{"refused": "Expected `bool`", "by": "ann", "id": "1"}'
+    received = next(record for record in found.records if record.kind == "received")
+    refused = received._replace(kind="noted", note=note, result=None)
+    in_order(
+        story(found._replace(records=[refused, *found.records])),
+        "signal approval, sent by ann, is not what it waits for: Expected `bool`\n",
+        "signal approval about full, sent by ann",
+    )
+
+
 def test_where_a_retry_comes_to_the_same_end_it_is_not_suggested(runs: tuple[Path, dict[str, str]]) -> None:
     found = told(runs, "full")
     settled = next(record for record in found.records if record.kind == "resulted" and record.step == "letter")
