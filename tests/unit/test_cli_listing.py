@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from millstream.cli import output
 from millstream.cli.main import main
+from millstream.cli.output import brief_time
 
 COMMAND = [sys.executable, "-m", "millstream"]
 
@@ -165,6 +169,36 @@ def test_the_table_of_doubts_says_how_to_settle_them(call: Call) -> None:
     assert 'letter("lost", to="ada")' in out
     assert "no answer \\x1b[31mfrom the post" in out
     assert "millstream resolve STEP --result JSON" in err
+
+
+def test_the_table_of_doubts_has_the_key_that_one_searches_for(call: Call) -> None:
+    (doubt,) = objects(call, "doubts")
+    heading, row = call("doubts")[1].splitlines()
+    assert row[heading.index("IDEMPOTENCY KEY") :].startswith(doubt["idempotency_key"])
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_on_a_terminal_nothing_is_broken_within_a_word(call: Call, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    words = {word for command in ("runs", "doubts", "dead-letters") for text in call(command)[1:] for word in text.split()}
+    monkeypatch.setattr(output, "is_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    now = brief_time(time.time_ns() // 1000)
+    for command in ("runs", "doubts", "dead-letters"):
+        for text in call(command)[1:]:
+            assert all(len(line) <= columns for line in text.splitlines())
+            shown = {word for word in text.split() if not (columns < 100 and f"{now[:11]}{word}" in words)}
+            assert shown <= words | {"idempotency", "key"}
+
+
+def test_a_narrow_terminal_has_the_time_of_day_and_notes_on_lines_of_their_own(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "is_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = call("runs")[1].splitlines()
+    assert "NOTE" not in lines[0]
+    assert re.search(r"failed +wrong +(\d\d:\d\d:\d\dZ|\d{4}-\d\d-\d\d) +[\d.]+ ms$", "\n".join(lines), re.MULTILINE)
+    assert "    ValueError: no such article" in lines
 
 
 # --- dead letters ---------------------------------------------------------------------------------------------------------

@@ -84,6 +84,9 @@ class Store(Protocol):
         """The number of the last output row of a sink; 0 when there is none."""
 
     def doubts(self) -> list[DoubtRow]: ...
+    def doubts_of(self, run: int) -> list[DoubtRow]:
+        """The steps of a run that are in doubt, oldest first."""
+
     def letters(self, after: int, limit: int) -> list[LetterRow]: ...
     def runs(
         self, *, status: str | None = None, agent: str | None = None, key: str | None = None, limit: int | None = None

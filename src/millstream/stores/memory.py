@@ -277,6 +277,10 @@ class MemoryStore:
         """The in-doubt inbox, oldest first."""
         return sorted(self._tables[DOUBTS].values(), key=lambda doubt: (doubt.since, doubt.run, _text(doubt.step)))
 
+    def doubts_of(self, run: int) -> list[DoubtRow]:
+        """The steps of a run that are in doubt, oldest first."""
+        return [doubt for doubt in self.doubts() if doubt.run == run]
+
     def letters(self, after: int, limit: int) -> list[LetterRow]:
         """Dead letters behind number ``after``, in order."""
         behind = (letter for letter in self._tables[LETTERS].values() if letter.letter > after)

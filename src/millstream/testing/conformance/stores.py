@@ -157,6 +157,7 @@ def contents(store: Store) -> dict[str, Any]:
         "outputs": [store.outputs(sink, 0, 10_000) for sink in sinks],
         "last outputs": [store.last_output(sink) for sink in sinks],
         "doubts": store.doubts(),
+        "doubts of runs": [store.doubts_of(number) for number in numbers],
         "letters": store.letters(-1, 10_000),
         "states": [store.state(*key) for key in keys],
         "events": store.events([row.event for row in runs]),
@@ -760,6 +761,9 @@ class StoreSuite:
         rows = [doubt(2, since=70), doubt(1, "b", since=80), doubt(1, "a", since=80), doubt(3, since=60)]
         store.write(commit(*((DOUBTS, row) for row in rows)))
         assert store.doubts() == [rows[3], rows[0], rows[2], rows[1]]
+        of_run = rows[0].run
+        assert store.doubts_of(of_run) == [row for row in store.doubts() if row.run == of_run] != []
+        assert store.doubts_of(99) == []
         store.write(commit(delete=((DOUBTS, (1, "a")), (DOUBTS, (3, "charge#1")))))
         assert store.doubts() == [rows[0], rows[1]]
 
