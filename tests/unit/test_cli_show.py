@@ -212,8 +212,8 @@ def told(runs: tuple[Path, dict[str, str]], event: str) -> Told:
     return found
 
 
-def story(told: Told, rests: dict[str, int] | None = None) -> str:
-    return "\n".join(Story(told, None, Path("nowhere"), rests).lines())
+def story(told: Told) -> str:
+    return "\n".join(Story(told, None, Path("nowhere")).lines())
 
 
 def while_its_probe_is_waited_for(runs: tuple[Path, dict[str, str]]) -> Told:
@@ -225,13 +225,18 @@ def while_its_probe_is_waited_for(runs: tuple[Path, dict[str, str]]) -> Told:
 
 def test_while_a_probe_is_waited_for_it_is_said_when_it_will_be_asked(runs: tuple[Path, dict[str, str]]) -> None:
     found = while_its_probe_is_waited_for(runs)
-    due = time.time_ns() // 1000 + 90_000_000
-    assert f"its probe will be asked at {brief_time(due)}, in 1 min " in story(found, {"book": due})
-    assert "its probe is being asked" in story(found, {})
-    assert "its probe will be asked when the app runs, after its time-out" in story(found, None)
+    last, now = found.records[-1], time.time_ns() // 1000
+
+    def due(at: int | None) -> str:
+        note = json.loads(last.note or "") | {"due": at}
+        return story(found._replace(records=[*found.records[:-1], last._replace(note=json.dumps(note))]))
+
+    assert f"its probe will be asked at {brief_time(now + 90_000_000)}, in 1 min " in due(now + 90_000_000)
+    assert "its probe is being asked" in due(now - 1)
+    assert "its probe will be asked when the app runs again" in due(None)
 
 
-def test_an_engine_knows_when_a_probe_will_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_record_knows_when_a_probe_will_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MILLSTREAM_DATA", raising=False)
     app = APP.replace('settle="0s"', 'settle="1h"').replace('    await ctx.receive("approval", about=order["id"])\n', "")
     (tmp_path / "app.py").write_text(app)

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 CUT = 300  # characters of a value, unless --full
 TRACEBACK = 12  # lines of one, unless --full
-REST_S = 2.0  # how long a running engine is given to answer
 SAME_US = 1_000_000  # an event without a time of its own has that of its reading
 
 
@@ -79,7 +78,7 @@ def show(
         if json:
             say(jsonl(as_json(told)))
             return
-        for line in Story(told, None if full else CUT, folder, rests(told, folder)).lines():
+        for line in Story(told, None if full else CUT, folder).lines():
             for piece in _fitted(line):
                 say(piece if piece.startswith(" ") else bold(piece))
 
@@ -156,22 +155,6 @@ def _state_before(store: SqliteStore, records: list[RecordRow]) -> str | None:
         if decoded(change.note or "{}")["version"] == note["version"] - 1:
             return change.result
     return None
-
-
-def rests(told: Told, folder: Path) -> dict[str, int] | None:
-    """When the steps that rest go on, by step: only the engine knows. None: none runs, or it does not answer."""
-    from millstream.errors import MillstreamError
-    from millstream.runtime.control import ask
-    from millstream.stores.folder import SOCKET
-
-    latest = {record.step: record for record in told.records if record.generation == told.row.generation}
-    if told.row.finished is not None or all(record.kind != "attempted" for record in latest.values()):
-        return {}
-    try:
-        found: dict[str, int] = ask(folder / SOCKET, {"op": "rests", "run": told.id}, timeout_s=REST_S)
-    except (OSError, MillstreamError):  # also one of an older version, which does not know the question
-        return None
-    return found
 
 
 # --- as JSON --------------------------------------------------------------------------------------------------------------
@@ -267,12 +250,10 @@ class Story:
     Args:
         limit: characters of a value that are shown; None: all.
         folder: for the commands that are suggested.
-        rests: when the steps that rest go on; None: no engine runs.
     """
 
-    def __init__(self, told: Told, limit: int | None, folder: Path, rests: dict[str, int] | None) -> None:
+    def __init__(self, told: Told, limit: int | None, folder: Path) -> None:
         self.told = told
-        self.rests = rests
         self.limit = limit
         self.where = option(folder)
 
@@ -400,7 +381,7 @@ class Story:
                     yield self._line(record, f"  attempt {record.attempt}")
             case "attempted":
                 rests = self._is_open(first) and record is block[-1]
-                what = self._rests(record, following) if rests else NEXT.get(following, following)
+                what = self._rests(note, following) if rests else NEXT.get(following, following)
                 yield self._line(record, f"  attempt {record.attempt}: {how}; {what}")
                 if ended != "lost":
                     yield from self._because(record)
@@ -417,17 +398,14 @@ class Story:
             case "resulted":
                 yield from self._result(record, first, note, probed)
 
-    def _rests(self, record: RecordRow, following: str) -> str:
+    @staticmethod
+    def _rests(note: dict[str, Any], following: str) -> str:
         """What a step waits for between two attempts, or before its probe."""
-        what = RESTS.get(following, following)
-        if self.rests is None:
-            settled = ", after its time-out and what settle= adds" if following == "probe" else ""
-            return f"{what} when the app runs{settled}"
-        due = self.rests.get(record.step or "")
+        what, due = RESTS.get(following, following), note.get("due")
         if due is None:
-            return what.replace("will be", "is being")
+            return f"{what} when the app runs again"
         left = due - time.time_ns() // 1000
-        return f"{what} at {brief_time(due)}" + (f", in {span(left)}" if left > 0 else "")
+        return f"{what} at {brief_time(due)}, in {span(left)}" if left > 0 else what.replace("will be", "is being")
 
     def _result(self, record: RecordRow, first: RecordRow, note: dict[str, Any], probed: bool) -> Iterator[str]:
         value = self._value(record.result)

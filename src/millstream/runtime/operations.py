@@ -31,7 +31,7 @@ class Operations:
         """Carry out a request as ``runtime.control`` received it: ``op`` and the arguments of the method of that name."""
         arguments = {name: value for name, value in request.items() if name != "op"}
         op = request.get("op")
-        if op not in ("signal", "resolve", "retry", "cancel", "retry_letters", "status", "rests"):
+        if op not in ("signal", "resolve", "retry", "cancel", "retry_letters", "status"):
             raise UsageError(f"there is no operation {op!r}")
         return await getattr(self, op)(**arguments)
 
@@ -192,12 +192,6 @@ class Operations:
         if row.partition != partition:
             raise NotFound(no_such_run(run, RunId(row.partition, row.run), row.agent, row.key))
         return row
-
-    async def rests(self, run: str) -> dict[str, int]:
-        """When the steps of a run that rest between two attempts, or before a probe, go on: time (us) by step."""
-        resident = self._engine.machine.lifecycle.residents.get(self._row(run).run)
-        steps = () if resident is None else resident.steps.values()
-        return {step.id: step.due[0] for step in steps if step.due is not None}
 
     async def retry_letters(self) -> dict[str, int]:
         """Read all dead letters of sources again: those that are good now become events."""
