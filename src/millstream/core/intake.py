@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from millstream.core import runs as r
@@ -18,6 +17,7 @@ from millstream.core.facts import Arrived, Emitted, EventBatch, LettersRetried, 
 from millstream.core.graph import AgentSpec, SinkSpec, StreamSpec
 from millstream.core.identity import partition_of, run_id, step_id
 from millstream.core.lines import Lines
+from millstream.core.operators import OPERATORS, extend, select
 from millstream.core.runs import QUEUED, Run
 from millstream.core.tables import (
     EVENTS,
@@ -36,6 +36,7 @@ from millstream.core.tables import (
     SinkRow,
     SourceRow,
 )
+from millstream.core.text import clean, shown, text_of
 from millstream.core.times import rfc3339
 
 LETTER_BYTES = 64 * 1024  # of a dead letter's text are kept
@@ -126,22 +127,20 @@ class Intake:
             self.desk.commit.put(SEEN, SeenRow(source, id, partition_of(batch.keys[place], partitions), now))
         if len(keep) == len(batch):
             return batch, 0
-        return _select(batch, keep), len(batch) - len(keep)
+        return select(batch, keep), len(batch) - len(keep)
 
     def _reject(self, stream: str, source: str | None, rejected: Rejected) -> None:
         """Bad input is kept, with its position and reason."""
         number = self.desk.number()
-        position = None if rejected.position is None else r.dump(rejected.position)
-        data = rejected.data[:LETTER_BYTES]
-        self.desk.commit.put(
-            LETTERS, LetterRow(number, stream, source, position, self.desk.now, rejected.reason, JSON, data, rejected.size)
-        )
+        position = None if rejected.position is None else _position(rejected.position)
+        reason, data = clean(rejected.reason), clean(rejected.data[:LETTER_BYTES], LETTER_BYTES)
+        self.desk.commit.put(LETTERS, LetterRow(number, stream, source, position, self.desk.now, reason, JSON, data, rejected.size))
         self.desk.counts["rejected"] += 1
         if stream != LETTERS_STREAM and self._has_consumers(LETTERS_STREAM):
             value = {
                 "stream": stream,
-                "position": rejected.position,
-                "error": rejected.reason,
+                "position": None if position is None else r.json_decode(position),
+                "error": reason,
                 "data": data,
                 "at": rfc3339(self.desk.now),
             }
@@ -151,7 +150,7 @@ class Intake:
         batch = fact.batch
         again = [place for place, letter in enumerate(fact.letters) if self.desk.wrote(LETTERS, (letter,))]
         if again:  # somebody else has retried them, and it is not durable yet
-            batch = _select(batch, [place for place in range(len(batch)) if place not in again])
+            batch = select(batch, [place for place in range(len(batch)) if place not in again])
         if self.desk.graph.sources[fact.source].id is not None:
             batch, _ = self._without_duplicates(fact.source, batch, fact.known)
         for letter in fact.letters:
@@ -182,16 +181,23 @@ class Intake:
     def _apply(self, op: StreamSpec, batch: EventBatch, origin: Origin) -> EventBatch:
         try:
             return OPERATORS[op.op](op, batch)
-        except Exception:  # user code: find which events it cannot take
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # user code, which may raise SystemExit too: find which events it cannot take
             good = EventBatch([], [], [], [], [], [])
             for place in range(len(batch)):
-                one = _select(batch, [place])
+                one = select(batch, [place])
                 try:
-                    _extend(good, OPERATORS[op.op](op, one))
-                except Exception as error:
-                    text = self._text(one, 0)
-                    reason = f"operator {op.name} raised {type(error).__name__}: {error}"
-                    self._reject(op.name, origin.source, Rejected(one.positions[0], reason, text, len(text)))
+                    extend(good, OPERATORS[op.op](op, one))
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
+                    reason = f"operator {op.name} raised {type(error).__name__}: {text_of(error)}"
+                    try:
+                        text = self._text(one, 0)
+                    except Exception:
+                        text = shown(one.values[0], LETTER_BYTES)
+                    self._reject(op.name, origin.source, Rejected(one.positions[0], reason, text, r.size(clean(text, len(text)))))
             return good
 
     @staticmethod
@@ -216,10 +222,10 @@ class Intake:
             else:
                 try:
                     text = self._text(batch, place, spec)
-                except Exception as error:
-                    shown = repr(batch.values[place])
-                    reason = f"stream {stream}: cannot encode the value: {type(error).__name__}: {error}"
-                    self._reject(stream, origin.source, Rejected(batch.positions[place], reason, shown, len(shown)))
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
+                    self._unencodable(stream, origin, batch, place, error)
                     continue
                 position = batch.positions[place]
                 event = EventRow(
@@ -239,6 +245,12 @@ class Intake:
                 desk.commit.append(EVENTS, event)
             for agent in agents:
                 self._new_run(agent, key, partition, event, None)
+
+    def _unencodable(self, stream: str, origin: Origin, batch: EventBatch, place: int, error: BaseException) -> None:
+        """A value that no agent or sink can be given."""
+        data = shown(batch.values[place], LETTER_BYTES)
+        reason = f"stream {stream}: cannot encode the value: {type(error).__name__}: {text_of(error)}"
+        self._reject(stream, origin.source, Rejected(batch.positions[place], reason, data, r.size(data)))
 
     def _new_run(self, agent: AgentSpec, key: str, partition: int, event: EventRow, asker: str | None) -> None:
         number = self.desk.number()
@@ -286,15 +298,17 @@ class Intake:
         try:
             encode = r.dump if spec.codec is None else spec.codec.encode
             lines = [encode(value) if text is None else text for value, text in zip(batch.values, batch.payloads, strict=True)]
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             lines = []
             for place in range(len(batch)):
                 try:
                     lines.append(self._text(batch, place, spec))
-                except Exception as error:
-                    shown = repr(batch.values[place])
-                    reason = f"stream {stream}: cannot encode the value: {type(error).__name__}: {error}"
-                    self._reject(stream, origin.source, Rejected(batch.positions[place], reason, shown, len(shown)))
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
+                    self._unencodable(stream, origin, batch, place, error)
         if origin.source is None or batch.positions[0] is None:
             return lines, None, None
         return lines, r.dump(batch.positions[0]), r.dump(batch.positions[-1])
@@ -401,90 +415,15 @@ class Intake:
         self.desk.commit.put(SINKS, SinkRow(fact.sink, fact.row, fact.position))
 
 
+def _position(position: Any) -> str:
+    try:
+        return r.dump(position)
+    except (TypeError, ValueError):  # a connector of the user's
+        return r.dump(shown(position))
+
+
 def _say(error: dict[str, Any] | None) -> str:
     if error is None:
         return "no evidence"
     where = f" in {error['tool']}" if "tool" in error else ""
     return f"{error.get('type')}{where}: {error.get('message')}"
-
-
-# --- operators: pure functions of a batch ---------------------------------------------------------------------------
-
-
-def _select(batch: EventBatch, places: list[int]) -> EventBatch:
-    return EventBatch(
-        [batch.values[i] for i in places],
-        [batch.payloads[i] for i in places],
-        [batch.keys[i] for i in places],
-        [batch.ids[i] for i in places],
-        [batch.times[i] for i in places],
-        [batch.positions[i] for i in places],
-    )
-
-
-def _extend(batch: EventBatch, more: EventBatch) -> None:
-    batch.values += more.values
-    batch.payloads += more.payloads
-    batch.keys += more.keys
-    batch.ids += more.ids
-    batch.times += more.times
-    batch.positions += more.positions
-
-
-def _filter(op: StreamSpec, batch: EventBatch) -> EventBatch:
-    assert op.fn is not None
-    fn = op.fn
-    places = [place for place, value in enumerate(batch.values) if fn(value)]
-    return batch if len(places) == len(batch.values) else _select(batch, places)
-
-
-def _map(op: StreamSpec, batch: EventBatch) -> EventBatch:
-    assert op.fn is not None
-    values = list(map(op.fn, batch.values))
-    return EventBatch(values, [None] * len(values), batch.keys, batch.ids, batch.times, batch.positions)
-
-
-def _flat_map(op: StreamSpec, batch: EventBatch) -> EventBatch:
-    assert op.fn is not None
-    out = EventBatch([], [], [], [], [], [])
-    for place, value in enumerate(batch.values):
-        values = list(op.fn(value))
-        count = len(values)
-        out.values += values
-        out.payloads += [None] * count
-        out.keys += [batch.keys[place]] * count
-        out.ids += [f"{batch.ids[place]}#{n}" for n in range(count)]
-        out.times += [batch.times[place]] * count
-        out.positions += [batch.positions[place]] * count
-    return out
-
-
-def _key_by(op: StreamSpec, batch: EventBatch) -> EventBatch:
-    assert op.fn is not None
-    keys = [key_text(op.fn(value)) for value in batch.values]
-    return EventBatch(batch.values, batch.payloads, keys, batch.ids, batch.times, batch.positions)
-
-
-OPERATORS: dict[str, Callable[[StreamSpec, EventBatch], EventBatch]] = {
-    "filter": _filter,
-    "map": _map,
-    "flat_map": _flat_map,
-    "key_by": _key_by,
-}
-
-
-def key_text(key: Any) -> str:
-    """A key as text: str as it is, int (not bool) in decimals.
-
-    Raises:
-        ValueError: there is none, or it is of another type.
-    """
-    if type(key) is str:
-        return key
-    if isinstance(key, str):
-        return str(key)
-    if isinstance(key, int) and not isinstance(key, bool):
-        return str(key)
-    if key is None:
-        raise ValueError("the key is missing")
-    raise ValueError(f"the key must be text or an integer, not {type(key).__name__}: {str(key)[:100]!r}")

@@ -18,8 +18,8 @@ from millstream.core.effects import Effect, Policy
 from millstream.core.facts import Emitted, Refused, StepCall
 from millstream.core.graph import AgentSpec, Graph, ToolSpec
 from millstream.core.identity import KeyMaker
-from millstream.core.intake import key_text
 from millstream.core.tables import EventRow
+from millstream.core.text import key_text
 from millstream.core.times import utc
 from millstream.engine.outcomes import rebuild
 from millstream.engine.performer import Call

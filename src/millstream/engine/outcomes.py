@@ -37,9 +37,9 @@ import msgspec
 from millstream.core.calls import Done, NotDone, Unknown
 from millstream.core.effects import Effect, Ended
 from millstream.core.graph import ToolSpec
+from millstream.core.text import clean, shown, text_of
 from millstream.errors import NotSent, ToolFailed
 
-MESSAGE_LIMIT = 4_000  # characters
 TRACE_FRAMES = 8
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _DEPTH_LIMIT = 20  # of nested data
@@ -78,7 +78,7 @@ def answered(spec: ToolSpec, answer: Any) -> Outcome:
         return Outcome(Ended.NOT_DONE)
     if isinstance(answer, Unknown):
         return Outcome(Ended.UNKNOWN)
-    text = f"the probe of tool {spec.name} answered {_short_repr(answer)}: it must return Done(result), NotDone() or Unknown()"
+    text = f"the probe of tool {spec.name} answered {shown(answer)}: it must return Done(result), NotDone() or Unknown()"
     return Outcome(Ended.UNKNOWN, error=made("TypeError", text))
 
 
@@ -88,7 +88,7 @@ def not_encodable(spec: ToolSpec, value: Any, error: BaseException) -> dict[str,
     return made(
         "ResultNotEncodable",
         f"tool {spec.name} returned a value of type {found}, which cannot be recorded as its declared type {spec.result.name}: "
-        f"{_text(error)}",
+        f"{text_of(error)}",
     )
 
 
@@ -279,7 +279,7 @@ def _is_ambiguous(error: BaseException) -> bool:
 
 def made(type: str, message: str) -> dict[str, Any]:
     """The payload of an error that no exception stands behind."""
-    return {"type": type, "message": _clean(message), "data": None}
+    return {"type": type, "message": clean(message), "data": None}
 
 
 def payload(spec: ToolSpec, error: BaseException) -> dict[str, Any]:
@@ -292,8 +292,8 @@ def payload(spec: ToolSpec, error: BaseException) -> dict[str, Any]:
     cls = type(error)
     declared = next((base for base in cls.__mro__ if base in spec.raises), None)
     if declared is None:
-        return {"type": cls.__name__, "message": _text(error), "data": None}
-    message = _text(error) if declared is cls else _clean(f"{cls.__name__}: {_text(error)}")
+        return {"type": cls.__name__, "message": text_of(error), "data": None}
+    message = text_of(error) if declared is cls else clean(f"{cls.__name__}: {text_of(error)}")
     data: dict[str, Any]
     if dataclasses.is_dataclass(declared):
         names = [field.name for field in dataclasses.fields(declared)]
@@ -302,7 +302,7 @@ def payload(spec: ToolSpec, error: BaseException) -> dict[str, Any]:
         data = {"args": [_plain(argument) for argument in error.args]}
         attributes = {name: value for name, value in vars(error).items() if name != "__notes__"}
         if attributes:
-            data["fields"] = {_clean(name): _plain(value) for name, value in attributes.items()}
+            data["fields"] = {clean(name): _plain(value) for name, value in attributes.items()}
     return {"type": declared.__name__, "message": message, "data": data}
 
 
@@ -314,7 +314,7 @@ def _trace(error: BaseException) -> str | None:
     if trace is None:
         return None
     try:
-        return _clean("".join(traceback.format_exception(type(error), error, trace, limit=-TRACE_FRAMES)))
+        return clean("".join(traceback.format_exception(type(error), error, trace, limit=-TRACE_FRAMES)))
     except Exception:  # its text cannot be had
         return None
 
@@ -378,31 +378,6 @@ def _converted(value: Any, hint: Any) -> Any:
         return value
 
 
-def _text(error: BaseException) -> str:
-    """What the exception says; of a group, what its leaves say too."""
-    try:
-        text = str(error)
-    except Exception as broken:
-        text = f"(its text cannot be had: {type(broken).__name__})"
-    if isinstance(error, BaseExceptionGroup):
-        text = f"{text}: " + "; ".join(f"{type(leaf).__name__}: {_text(leaf)}" for leaf in error.exceptions[:10])
-    return _clean(text)
-
-
-def _clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """At most ``limit`` characters of the text, all of which can be encoded: lone surrogates are written as escapes."""
-    if len(text) > limit:
-        text = f"{text[:limit]}... ({len(text)} characters)"
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _short_repr(value: Any) -> str:
-    try:
-        return _clean(repr(value), 200)
-    except Exception:
-        return f"<{type(value).__qualname__}>"
-
-
 def _plain(value: Any, path: tuple[int, ...] = ()) -> Any:
     """The value as JSON has it: what a replay will read is what we give now. ``path``: ids of what it is inside of."""
     if value is None or isinstance(value, bool):
@@ -423,4 +398,4 @@ def _plain(value: Any, path: tuple[int, ...] = ()) -> Any:
             return _plain(msgspec.to_builtins(value, str_keys=True), path)
         except Exception:  # a socket, a response
             pass
-    return _short_repr(value)
+    return shown(value)
