@@ -18,6 +18,7 @@ from millstream.core.graph import AgentSpec, SinkSpec, StreamSpec
 from millstream.core.identity import partition_of, run_id, step_id
 from millstream.core.lines import Lines
 from millstream.core.operators import OPERATORS, extend, select
+from millstream.core.origins import DOUBTS_STREAM, FAILURES_STREAM, LETTERS_STREAM, Origin, marked, own_streams
 from millstream.core.runs import QUEUED, Run
 from millstream.core.tables import (
     EVENTS,
@@ -40,19 +41,6 @@ from millstream.core.text import clean, shown, text_of
 from millstream.core.times import rfc3339
 
 LETTER_BYTES = 64 * 1024  # of a dead letter's text are kept
-
-DOUBTS_STREAM, FAILURES_STREAM, LETTERS_STREAM = "doubts", "failures", "dead_letters"
-
-
-class Origin:
-    """Where a batch comes from: a source, or a run, or the runtime itself."""
-
-    __slots__ = ("source", "cause", "event")
-
-    def __init__(self, source: str | None, cause: int | None, event: int | None) -> None:
-        self.source = source
-        self.cause = cause  # run
-        self.event = event  # the row of the one emitted event, as long as no operator has changed it
 
 
 class Intake:
@@ -91,7 +79,7 @@ class Intake:
         if spec.id is not None:
             batch, duplicates = self._without_duplicates(fact.source, batch, fact.known)
         for rejected in fact.rejected:
-            self._reject(fact.source, fact.source, rejected)
+            self._reject(fact.source, Origin(fact.source), rejected)
         before = self._sources.get(fact.source)
         row = SourceRow(
             fact.source,
@@ -106,7 +94,7 @@ class Intake:
         self.desk.counts["accepted"] += len(batch)
         self.desk.counts["duplicates"] += duplicates
         if len(batch):
-            self._route(fact.source, batch, Origin(fact.source, None, None))
+            self._route(fact.source, batch, Origin(fact.source))
 
     def _without_duplicates(self, source: str, batch: EventBatch, known: set[str] | frozenset[str]) -> tuple[EventBatch, int]:
         """Drop ids that were seen: in the store as the shell read it, or here since (what was durable before the last batch
@@ -129,14 +117,16 @@ class Intake:
             return batch, 0
         return select(batch, keep), len(batch) - len(keep)
 
-    def _reject(self, stream: str, source: str | None, rejected: Rejected) -> None:
+    def _reject(self, stream: str, origin: Origin, rejected: Rejected) -> None:
         """Bad input is kept, with its position and reason."""
         number = self.desk.number()
         position = None if rejected.position is None else _position(rejected.position)
         reason, data = clean(rejected.reason), clean(rejected.data[:LETTER_BYTES], LETTER_BYTES)
-        self.desk.commit.put(LETTERS, LetterRow(number, stream, source, position, self.desk.now, reason, JSON, data, rejected.size))
+        self.desk.commit.put(
+            LETTERS, LetterRow(number, stream, origin.source, position, self.desk.now, reason, JSON, data, rejected.size)
+        )
         self.desk.counts["rejected"] += 1
-        if stream != LETTERS_STREAM and self._has_consumers(LETTERS_STREAM):
+        if LETTERS_STREAM not in origin.own and self._has_consumers(LETTERS_STREAM):
             value = {
                 "stream": stream,
                 "position": None if position is None else r.json_decode(position),
@@ -144,7 +134,8 @@ class Intake:
                 "data": data,
                 "at": rfc3339(self.desk.now),
             }
-            self._emit(Emitted(LETTERS_STREAM, value, r.dump(value), stream), None, f"letter-{number}", self.desk.now)
+            told = Emitted(LETTERS_STREAM, value, r.dump(value), stream)
+            self._emit(told, None, f"letter-{number}", self.desk.now, origin.own | {LETTERS_STREAM})
 
     def letters_retried(self, fact: LettersRetried) -> None:
         batch = fact.batch
@@ -156,7 +147,7 @@ class Intake:
         for letter in fact.letters:
             self.desk.commit.delete(LETTERS, (letter,))
         if len(batch):
-            self._route(fact.source, batch, Origin(fact.source, None, None))
+            self._route(fact.source, batch, Origin(fact.source))
         if fact.token is not None:
             self.desk.gate(Answer(fact.token, None, len(batch)))
 
@@ -173,7 +164,7 @@ class Intake:
         for sink in self._sinks[stream]:
             self._to_sink(stream, sink, batch, origin)
         for child in self._children[stream]:
-            changed = origin if child.op in ("merge", "filter") else Origin(origin.source, origin.cause, None)
+            changed = origin if child.op in ("merge", "filter") else origin.changed()
             passed = batch if child.op == "merge" else self._apply(child, batch, origin)
             if len(passed):
                 self._route(child.name, passed, changed)
@@ -197,7 +188,7 @@ class Intake:
                         text = self._text(one, 0)
                     except Exception:
                         text = shown(one.values[0], LETTER_BYTES)
-                    self._reject(op.name, origin.source, Rejected(one.positions[0], reason, text, r.size(clean(text, len(text)))))
+                    self._reject(op.name, origin, Rejected(one.positions[0], reason, text, r.size(clean(text, len(text)))))
             return good
 
     @staticmethod
@@ -250,7 +241,7 @@ class Intake:
         """A value that no agent or sink can be given."""
         data = shown(batch.values[place], LETTER_BYTES)
         reason = f"stream {stream}: cannot encode the value: {type(error).__name__}: {text_of(error)}"
-        self._reject(stream, origin.source, Rejected(batch.positions[place], reason, data, r.size(data)))
+        self._reject(stream, origin, Rejected(batch.positions[place], reason, data, r.size(data)))
 
     def _new_run(self, agent: AgentSpec, key: str, partition: int, event: EventRow, asker: str | None) -> None:
         number = self.desk.number()
@@ -323,9 +314,12 @@ class Intake:
             self.send(run, emitted.agent, emitted.key, emitted.payload, asker=None)
         else:
             number = self.desk.number()
-            self._emit(emitted, run.number, f"{run.id}/{number & 0xFFFFFFFF}", run.event.time, number)
+            self._emit(emitted, run.number, f"{run.id}/{number & 0xFFFFFFFF}", run.event.time, _own(run), number)
 
-    def _emit(self, emitted: Emitted, cause: int | None, id: str, time: int, number: int | None = None) -> None:
+    def _emit(
+        self, emitted: Emitted, cause: int | None, id: str, time: int, own: frozenset[str], number: int | None = None
+    ) -> None:
+        id = marked(id, own)
         event = EventRow(
             number or self.desk.number(),
             partition_of(emitted.key, self.desk.graph.partitions),
@@ -344,7 +338,7 @@ class Intake:
         before = getattr(self, "_emitted", event)
         self._emitted = event
         batch = EventBatch([emitted.value], [emitted.payload], [event.key], [id], [time], [None])
-        self._route(emitted.stream, batch, Origin(None, cause, event.event))
+        self._route(emitted.stream, batch, Origin(None, cause, event.event, own))
         self._emitted = before
 
     def send(self, run: Run, agent: str, key: str, payload: str, *, asker: str | None) -> None:
@@ -355,7 +349,7 @@ class Intake:
             partition_of(key, self.desk.graph.partitions),
             f"{agent}.inbox",
             key,
-            f"{run.id}/{number & 0xFFFFFFFF}",
+            marked(f"{run.id}/{number & 0xFFFFFFFF}", _own(run)),
             run.event.time,
             self.desk.now,
             run.number,
@@ -372,7 +366,8 @@ class Intake:
     def doubt(self, run: Run, row: DoubtRow, error: dict[str, Any] | None) -> None:
         name = step_id(run.id, row.step)
         self.desk.say(Note("warning", f"in doubt: {name} ({row.effect}): {_say(error)}; see `millstream doubts`"))
-        if self._has_consumers(DOUBTS_STREAM):
+        own = _own(run)
+        if DOUBTS_STREAM not in own and self._has_consumers(DOUBTS_STREAM):
             args, kwargs = r.json_decode(row.args or "[[], {}]")
             value = {
                 "step": name,
@@ -388,12 +383,14 @@ class Intake:
                 "sent": rfc3339(row.sent),
                 "error": error,
             }
-            self._emit(Emitted(DOUBTS_STREAM, value, r.dump(value), row.key), run.number, f"{name}/doubt", run.event.time)
+            told = Emitted(DOUBTS_STREAM, value, r.dump(value), row.key)
+            self._emit(told, run.number, f"{name}/doubt", run.event.time, own | {DOUBTS_STREAM})
 
     def failure(self, run: Run, error: dict[str, Any]) -> None:
         if run.status != r.CANCELLED:
             self.desk.say(Note("warning", f"run {run.id} of {run.spec.name} {run.key!r} {run.status}: {_say(error)}"))
-        if self._has_consumers(FAILURES_STREAM):
+        own = _own(run)
+        if FAILURES_STREAM not in own and self._has_consumers(FAILURES_STREAM):
             value = {
                 "run": run_id(run.partition, run.number),
                 "agent": run.spec.name,
@@ -402,17 +399,17 @@ class Intake:
                 "error": error,
                 "at": rfc3339(self.desk.now),
             }
-            self._emit(
-                Emitted(FAILURES_STREAM, value, r.dump(value), run.key),
-                run.number,
-                f"{run.id}/failure/{run.generation}",
-                run.event.time,
-            )
+            told = Emitted(FAILURES_STREAM, value, r.dump(value), run.key)
+            self._emit(told, run.number, f"{run.id}/failure/{run.generation}", run.event.time, own | {FAILURES_STREAM})
 
     # --- sinks ----------------------------------------------------------------------------------------------------
 
     def written(self, fact: SinkWritten) -> None:
         self.desk.commit.put(SINKS, SinkRow(fact.sink, fact.row, fact.position))
+
+
+def _own(run: Run) -> frozenset[str]:
+    return own_streams(run.event.source, run.event.id)
 
 
 def _position(position: Any) -> str:
