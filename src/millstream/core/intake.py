@@ -13,15 +13,18 @@ from typing import Any
 from millstream.core import runs as r
 from millstream.core.commands import Answer, Note, Output
 from millstream.core.desk import Desk
-from millstream.core.facts import Arrived, Emitted, EventBatch, LettersRetried, Opened, Rejected, SinkWritten
+from millstream.core.facts import Arrived, Emitted, EventBatch, LettersRetried, Opened, ReadAgain, Rejected, SinkWritten
 from millstream.core.graph import AgentSpec, SinkSpec, StreamSpec
 from millstream.core.identity import partition_of, run_id, step_id
 from millstream.core.lines import Lines
-from millstream.core.operators import OPERATORS, extend, select
+from millstream.core.operators import OPERATORS, as_given, extend, select
 from millstream.core.origins import DOUBTS_STREAM, FAILURES_STREAM, LETTERS_STREAM, Origin, marked, own_streams
 from millstream.core.runs import QUEUED, Run
 from millstream.core.tables import (
+    CUT,
+    EVENT,
     EVENTS,
+    EVIDENCE,
     JSON,
     LETTERS,
     OUTPUTS,
@@ -37,10 +40,14 @@ from millstream.core.tables import (
     SinkRow,
     SourceRow,
 )
-from millstream.core.text import clean, shown, text_of
+from millstream.core.text import MESSAGE_LIMIT, clean, shown, text_of
 from millstream.core.times import rfc3339
 
-LETTER_BYTES = 64 * 1024  # of a dead letter's text are kept
+LETTER_BYTES = 1 << 20  # of a dead letter's text are kept; what is longer is cut and cannot be retried
+LETTER_ROW = 1 << 14  # bytes of it that count as a row of a commit, which is bounded in rows
+
+
+NOT_AGAIN = "; it has no JSON form, so only what it looks like is kept, and it cannot be tried again"
 
 
 class Intake:
@@ -65,6 +72,7 @@ class Intake:
         self._rows: dict[str, int] = {}  # sink -> its last output row
         self._recent: dict[str, dict[str, int]] = {}  # source -> ids accepted lately, and the commit that holds them
         self._settled: dict[str, int] = {}  # source -> what was durable when its last batch came
+        self._refusal: str | None = None  # why something was refused, first, since this was last cleared
 
     def opened(self, fact: Opened) -> None:
         self._sources = {row.source: row for row in fact.sources}
@@ -117,14 +125,34 @@ class Intake:
             return batch, 0
         return select(batch, keep), len(batch) - len(keep)
 
-    def _reject(self, stream: str, origin: Origin, rejected: Rejected) -> None:
-        """Bad input is kept, with its position and reason."""
+    def _reject(self, stream: str, origin: Origin, rejected: Rejected, again: LetterRow | None = None) -> None:
+        """What cannot go on is kept, with its position and reason. ``again``: the letter that it was before this retry."""
+        reason = clean(rejected.reason, 2 * MESSAGE_LIMIT)  # its parts are bounded
+        self._refusal = self._refusal or reason
+        if again is not None:
+            self.desk.commit.put(LETTERS, again._replace(error=reason))
+            return
         number = self.desk.number()
         position = None if rejected.position is None else _position(rejected.position)
-        reason, data = clean(rejected.reason), clean(rejected.data[:LETTER_BYTES], LETTER_BYTES)
-        self.desk.commit.put(
-            LETTERS, LetterRow(number, stream, origin.source, position, self.desk.now, reason, JSON, data, rejected.size)
+        data, kept = _beginning(rejected.data, rejected.kept)
+        letter = LetterRow(
+            number,
+            stream,
+            origin.source,
+            position,
+            origin.cause,
+            rejected.key,
+            rejected.id,
+            rejected.time,
+            self.desk.now,
+            reason,
+            kept,
+            JSON,
+            data,
+            rejected.size,
         )
+        self.desk.commit.put(LETTERS, letter)
+        self.desk.commit.rows += len(data) // LETTER_ROW
         self.desk.counts["rejected"] += 1
         if LETTERS_STREAM not in origin.own and self._has_consumers(LETTERS_STREAM):
             value = {
@@ -138,18 +166,39 @@ class Intake:
             self._emit(told, None, f"letter-{number}", self.desk.now, origin.own | {LETTERS_STREAM})
 
     def letters_retried(self, fact: LettersRetried) -> None:
-        batch = fact.batch
-        again = [place for place, letter in enumerate(fact.letters) if self.desk.wrote(LETTERS, (letter,))]
-        if again:  # somebody else has retried them, and it is not durable yet
-            batch = select(batch, [place for place in range(len(batch)) if place not in again])
-        if self.desk.graph.sources[fact.source].id is not None:
-            batch, _ = self._without_duplicates(fact.source, batch, fact.known)
-        for letter in fact.letters:
-            self.desk.commit.delete(LETTERS, (letter,))
-        if len(batch):
-            self._route(fact.source, batch, Origin(fact.source))
+        """Each letter is gone, or says why it was refused again, in the entry of what it led to.
+
+        One by one, so that it can be said of each how it went. Letters that a retry makes have numbers from ``begun`` on.
+        """
+        begun = self.desk.number()
+        ends: dict[str, int] = {"events": 0, "duplicates": 0, "refused": 0}
+        reason: str | None = None
+        for again in fact.letters:
+            if self.desk.wrote(LETTERS, (again.letter.letter,)):
+                continue  # somebody else has retried it, and that is not durable yet
+            self._refusal = None
+            duplicate = not self._try_again(again, fact.known)
+            ends["refused" if self._refusal is not None else "duplicates" if duplicate else "events"] += 1
+            reason = reason or self._refusal
         if fact.token is not None:
-            self.desk.gate(Answer(fact.token, None, len(batch)))
+            self.desk.gate(Answer(fact.token, None, {**ends, "reason": reason, "begun": begun}))
+
+    def _try_again(self, again: ReadAgain, known: dict[str, set[str]]) -> bool:
+        """Let the event in where it was refused. False: it is a duplicate."""
+        letter, batch = again.letter, again.batch
+        if again.rejected is not None:
+            self._reject(letter.stream, Origin(letter.source), again.rejected, letter)
+            return True
+        self.desk.commit.delete(LETTERS, (letter.letter,))
+        if letter.kept == EVENT:  # not by its source: the operators and agents beside this one have had it
+            origin = Origin(letter.source, letter.cause, None, own_streams(letter.source, batch.ids[0]))
+            self._through(self.desk.graph.streams[letter.stream], batch, origin, letter)
+            return True
+        if self.desk.graph.sources[letter.stream].id is not None:
+            batch, _ = self._without_duplicates(letter.stream, batch, known.get(letter.stream, frozenset()))
+        if len(batch):
+            self._route(letter.stream, batch, Origin(letter.stream))
+        return len(batch) > 0
 
     # --- the graph ------------------------------------------------------------------------------------------------
 
@@ -164,41 +213,44 @@ class Intake:
         for sink in self._sinks[stream]:
             self._to_sink(stream, sink, batch, origin)
         for child in self._children[stream]:
-            changed = origin if child.op in ("merge", "filter") else origin.changed()
-            passed = batch if child.op == "merge" else self._apply(child, batch, origin)
-            if len(passed):
-                self._route(child.name, passed, changed)
+            self._through(child, batch, origin)
 
-    def _apply(self, op: StreamSpec, batch: EventBatch, origin: Origin) -> EventBatch:
+    def _through(self, op: StreamSpec, batch: EventBatch, origin: Origin, again: LetterRow | None = None) -> None:
+        """Through an operator and on."""
+        passed = batch if op.op == "merge" else self._apply(op, batch, origin, again)
+        if len(passed):
+            self._route(op.name, passed, origin if op.op in ("merge", "filter") else origin.changed())
+
+    def _apply(self, op: StreamSpec, batch: EventBatch, origin: Origin, again: LetterRow | None) -> EventBatch:
         try:
             return OPERATORS[op.op](op, batch)
         except KeyboardInterrupt:
             raise
-        except BaseException:  # user code, which may raise SystemExit too: find which events it cannot take
+        except BaseException as error:  # user code, which may raise SystemExit too
             good = EventBatch([], [], [], [], [], [])
-            for place in range(len(batch)):
-                one = select(batch, [place])
-                try:
-                    extend(good, OPERATORS[op.op](op, one))
-                except KeyboardInterrupt:
-                    raise
-                except BaseException as error:
-                    reason = f"operator {op.name} raised {type(error).__name__}: {text_of(error)}"
-                    try:
-                        text = self._text(one, 0)
-                    except Exception:
-                        text = shown(one.values[0], LETTER_BYTES)
-                    self._reject(op.name, origin, Rejected(one.positions[0], reason, text, r.size(clean(text, len(text)))))
+            if len(batch) == 1:
+                reason = f"operator {op.name} raised {type(error).__name__}: {text_of(error)}"
+                self._reject(op.name, origin, self._given(op, batch, reason), again)
+            else:  # find which events it cannot take
+                for place in range(len(batch)):
+                    extend(good, self._apply(op, select(batch, [place]), origin, again))
             return good
 
+    def _given(self, op: StreamSpec, one: EventBatch, reason: str) -> Rejected:
+        """An event as an operator was given it, so that it can be given to it again."""
+        spec = self.desk.graph.streams[op.parents[0]]
+        try:
+            return _rejected(one, 0, reason, as_given(spec, one.values[0], one.payloads[0]), EVENT)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            return _rejected(one, 0, reason + NOT_AGAIN, shown(one.values[0], LETTER_BYTES), EVIDENCE)
+
     @staticmethod
-    def _text(batch: EventBatch, place: int, stream: StreamSpec | None = None) -> str:
+    def _text(batch: EventBatch, place: int, stream: StreamSpec) -> str:
         payload = batch.payloads[place]
         if payload is None:
-            value = batch.values[place]
-            if stream is not None and stream.codec is not None:
-                return stream.codec.encode(value)
-            payload = r.dump(value)
+            return r.dump(batch.values[place]) if stream.codec is None else stream.codec.encode(batch.values[place])
         return payload
 
     def _to_agents(self, stream: str, agents: list[AgentSpec], batch: EventBatch, origin: Origin) -> None:
@@ -238,10 +290,9 @@ class Intake:
                 self._new_run(agent, key, partition, event, None)
 
     def _unencodable(self, stream: str, origin: Origin, batch: EventBatch, place: int, error: BaseException) -> None:
-        """A value that no agent or sink can be given."""
-        data = shown(batch.values[place], LETTER_BYTES)
-        reason = f"stream {stream}: cannot encode the value: {type(error).__name__}: {text_of(error)}"
-        self._reject(stream, origin, Rejected(batch.positions[place], reason, data, r.size(data)))
+        """A value that no agent or sink can be given: what made it has had its event, so there is nothing to try again."""
+        reason = f"stream {stream}: cannot encode the value: {type(error).__name__}: {text_of(error)}{NOT_AGAIN}"
+        self._reject(stream, origin, _rejected(batch, place, reason, shown(batch.values[place], LETTER_BYTES), EVIDENCE))
 
     def _new_run(self, agent: AgentSpec, key: str, partition: int, event: EventRow, asker: str | None) -> None:
         number = self.desk.number()
@@ -406,6 +457,20 @@ class Intake:
 
     def written(self, fact: SinkWritten) -> None:
         self.desk.commit.put(SINKS, SinkRow(fact.sink, fact.row, fact.position))
+
+
+def _rejected(batch: EventBatch, place: int, reason: str, text: str, kept: str) -> Rejected:
+    return Rejected(
+        batch.positions[place], reason, text, r.size(text), kept, batch.keys[place], batch.ids[place], batch.times[place]
+    )
+
+
+def _beginning(text: str, kept: str) -> tuple[str, str]:
+    """As much of a letter's text as is kept, and what that is."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= LETTER_BYTES:
+        return data.decode(), kept
+    return data[:LETTER_BYTES].decode("utf-8", "ignore"), CUT
 
 
 def _own(run: Run) -> frozenset[str]:

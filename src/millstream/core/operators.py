@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from millstream.core.facts import EventBatch
 from millstream.core.graph import StreamSpec
+from millstream.core.runs import dump, json_decode
 from millstream.core.text import key_text
 
 
@@ -69,3 +71,42 @@ OPERATORS: dict[str, Callable[[StreamSpec, EventBatch], EventBatch]] = {
     "flat_map": _flat_map,
     "key_by": _key_by,
 }
+
+
+# --- keeping what an operator was given -------------------------------------------------------------------------------------
+
+
+def as_given(stream: StreamSpec, value: Any, payload: str | None) -> str:
+    """JSON of a value of this stream, from which ``given`` makes the same value.
+
+    Args:
+        payload: its JSON, where that is known. It may be of another type (of a stream that was merged into this one), but it is
+            preferred: an operator may have changed the value before it raised.
+
+    Raises:
+        TypeError, ValueError: there is none. (An encoder of the user's type may raise anything.)
+    """
+    if payload is not None:
+        back = given(stream, payload)
+        if type(back) is type(value) and (stream.codec is not None or _same(value, back)):
+            return payload
+    if stream.codec is not None:
+        return stream.codec.encode(value)
+    text = dump(value)
+    if not _same(value, json_decode(text)):
+        raise TypeError("it would come back as something else")
+    return text
+
+
+def given(stream: StreamSpec, text: str) -> Any:
+    """The value of this stream that ``as_given`` made the text of."""
+    return json_decode(text) if stream.codec is None else stream.codec.decode(text)
+
+
+def _same(value: Any, back: Any) -> bool:
+    """Is what comes back from JSON what went in? A tuple may come back as a list, as everywhere where no type is declared."""
+    if isinstance(back, dict):
+        return type(value) is dict and value.keys() == back.keys() and all(_same(value[key], back[key]) for key in back)
+    if isinstance(back, list):
+        return type(value) in (list, tuple) and len(value) == len(back) and all(map(_same, value, back))
+    return type(value) is type(back) and bool(value == back)

@@ -12,6 +12,7 @@ from millstream.core.facts import Arrived, EventBatch, Rejected
 from millstream.core.graph import SourceSpec
 from millstream.core.intake import LETTER_BYTES
 from millstream.core.runs import dump
+from millstream.core.tables import CUT, EVIDENCE, LINE
 from millstream.core.text import key_text, shown, text_of
 from millstream.engine.ports import Line, SourceConnector
 
@@ -90,7 +91,7 @@ def events(spec: SourceSpec, data: list[bytes], positions: Any, at: int) -> tupl
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # the user's types, key and id functions may raise anything
-            rejected.append(Rejected(position, _reason(error, line), _beginning(line), len(line)))
+            rejected.append(_refused(position, reason_of(error, line), line))
             continue
         values.append(value)
         payloads.append(payload)
@@ -100,16 +101,24 @@ def events(spec: SourceSpec, data: list[bytes], positions: Any, at: int) -> tupl
     return EventBatch(values, payloads, keys, ids, [at] * len(values), places), rejected
 
 
-def _beginning(data: bytes) -> str:
-    """The beginning of bad input as text; what is not UTF-8 is escaped."""
-    return data[:LETTER_BYTES].decode("utf-8", "backslashreplace")
+def _refused(position: Any, reason: str, line: bytes) -> Rejected:
+    """A line that is no event. Whole, it can be read again; what is not UTF-8 is escaped, for people."""
+    if len(line) <= LETTER_BYTES:
+        try:
+            return Rejected(position, reason, line.decode(), len(line), LINE)
+        except UnicodeDecodeError:
+            return Rejected(position, reason, line.decode("utf-8", "backslashreplace"), len(line), EVIDENCE)
+    return Rejected(position, reason, line[:LETTER_BYTES].decode("utf-8", "backslashreplace"), len(line), CUT)
 
 
 def _unread(line: Line) -> Rejected:
-    return Rejected(line.position, line.reason, _beginning(line.data), line.size)
+    """What the connector did not take for a line (half of one, say) is none at the second reading either."""
+    kept = EVIDENCE if line.size == len(line.data) else CUT
+    return Rejected(line.position, line.reason, line.data.decode("utf-8", "backslashreplace"), line.size, kept)
 
 
-def _reason(error: BaseException, line: bytes) -> str:
+def reason_of(error: BaseException, line: bytes) -> str:
+    """Why what was read is no event."""
     if isinstance(error, KeyError):
         return f"missing field {shown(error.args[0])}" if error.args else "missing field"
     if isinstance(error, msgspec.ValidationError):

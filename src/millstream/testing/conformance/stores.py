@@ -24,6 +24,7 @@ from millstream.core.tables import (
     EVENTS,
     JSON,
     LETTERS,
+    LINE,
     MAIL,
     META,
     OUTPUTS,
@@ -111,7 +112,8 @@ def doubt(number: int, step: str = "charge#1", **changes: Any) -> DoubtRow:
 
 def letter(number: int, **changes: Any) -> LetterRow:
     """A dead letter."""
-    return LetterRow(number, "orders", "orders", "8", 70, "no key", JSON, "{", 1)._replace(**changes)
+    row = LetterRow(number, "orders", "orders", "8", None, None, None, None, 70, "no key", LINE, JSON, "{", 1)
+    return row._replace(**changes)
 
 
 def output(number: int, sink: str = "receipts", **changes: Any) -> OutputRow:
