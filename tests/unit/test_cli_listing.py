@@ -192,6 +192,12 @@ def test_a_dead_letter_that_was_cut_says_so() -> None:
     assert listing._letter_json(letter(1, data="abc", size=3))["data"] == "abc"
 
 
+def test_a_dead_letter_that_cannot_be_retried_says_so() -> None:
+    row = letter(1, kept="evidence", data="{1, 2}", size=6)
+    assert listing._letter_json(row)["data"] == "{1, 2}"
+    assert listing._letter_cells(row)[-1] == "{1, 2} (evidence only: it cannot be retried)"
+
+
 def test_dead_letters_are_not_read_again_without_an_engine(call: Call) -> None:
     code, _, err = call("dead-letters", "--retry")
     assert code == 1

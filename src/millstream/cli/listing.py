@@ -302,6 +302,7 @@ def _letter_data(row: LetterRow, text: str | None) -> str | None:
 def _letter_cells(row: LetterRow) -> list[str]:
     position = "" if row.position is None else str(decoded(row.position))
     shown = _letter_data(row, cut(row.data or "", 80)) or ""
+    shown += " (evidence only: it cannot be retried)" if row.kept == "evidence" else ""
     return [row.stream, position, brief_time(row.at), cut(row.error, 120), shown]
 
 

@@ -38,7 +38,7 @@ from millstream.core.facts import Arrived, AttemptEnded, Due, Durable, Fact, Sin
 from millstream.core.graph import Graph
 from millstream.core.machine import Machine
 from millstream.core.runs import dump, json_decode
-from millstream.core.tables import Commit
+from millstream.core.tables import EVENT, Commit
 from millstream.engine import recovery
 from millstream.engine.letters import read_again
 from millstream.engine.loader import Loader
@@ -291,6 +291,8 @@ class Life:
         """What ``runtime.operations`` does: read dead letters again. Gives how many were tried."""
         fact, _ = read_again(self.graph, self.store.letters(0, MANY), self.clock.at, self.store.seen)
         if fact.letters:
+            if self.edition:
+                self.audit.counts["letters retried at a mended operator"] += sum(read.letter.kept == EVENT for read in fact.letters)
             self.feed(fact)
         return len(fact.letters)
 
