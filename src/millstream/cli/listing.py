@@ -251,7 +251,7 @@ def dead_letters(
     json: Json = False,
     data: Data = None,
 ) -> None:
-    """List input that could not become an event, and events that an operator refused.
+    """List input that could not become an event.
 
     It was malformed, had no key, was not of the declared type, or an operator raised; it is kept with its position and the reason.
     Repair the app, then have it tried again where it was refused; the engine does that, because it knows the app.
