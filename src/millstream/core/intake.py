@@ -4,6 +4,8 @@
 * An event that reaches an agent is a row, once, whoever handles it; what a run emits is a row. Events of plain streams (source to
   sink) are not copied: their output rows hold a chunk of lines, and name the source and the range of positions.
 * With ``id=``, an id is accepted once within ``dedupe``.
+* What cannot go on is a dead letter, with all that a retry needs to let it in again where it was refused: a line at its source, an
+  event at its operator. What it leads to then, and the end of the letter, are one entry.
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ import pytest
 
 from millstream.core.tables import (
     DOUBTS,
+    EVENT,
     EVENTS,
     JSON,
     LETTERS,
-    LINE,
     MAIL,
     META,
     OUTPUTS,
@@ -112,7 +112,7 @@ def doubt(number: int, step: str = "charge#1", **changes: Any) -> DoubtRow:
 
 def letter(number: int, **changes: Any) -> LetterRow:
     """A dead letter."""
-    row = LetterRow(number, "orders", "orders", "8", None, None, None, None, 70, "no key", LINE, JSON, "{", 1)
+    row = LetterRow(number, "sizes", "orders", "8", 1, "ada", "o-1", 60, 70, "no size", EVENT, JSON, '{"id":"o-1"}', 12)
     return row._replace(**changes)
 
 
