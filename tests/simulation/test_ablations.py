@@ -13,7 +13,7 @@ from millstream.core.effects import Effect, Ended, Next
 from millstream.core.intake import Intake
 from millstream.core.lifecycle import Lifecycle
 from millstream.core.mail import Mail
-from millstream.core.tables import RECORDS, SOURCES, Commit
+from millstream.core.tables import LETTERS, RECORDS, SOURCES, Commit
 from millstream.testing.simulator import Failed, simulate
 
 SEEDS = 150
@@ -104,6 +104,25 @@ def test_an_id_that_is_accepted_and_not_durable_yet_is_remembered(monkeypatch: p
 
     monkeypatch.setattr(Intake, "_without_duplicates", forgetful)
     assert found() is not None
+
+
+def test_a_letter_that_outlives_its_retry_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    delete = Commit.delete
+    monkeypatch.setattr(Commit, "delete", lambda self, table, key: None if table is LETTERS else delete(self, table, key))
+    assert found() == "accounted"
+
+
+def test_a_refused_event_that_is_tried_again_from_its_source_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    through = Intake._through
+
+    def from_the_source(self: Intake, op: Any, batch: Any, origin: Any, again: Any = None) -> None:
+        if again is None:
+            through(self, op, batch, origin)
+        else:
+            self._route(origin.source, batch, origin)
+
+    monkeypatch.setattr(Intake, "_through", from_the_source)
+    assert found() == "accounted"
 
 
 def test_a_signal_that_forgets_its_id_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from millstream.cli import output
+from millstream.cli import listing, output
 from millstream.cli.main import main
 from millstream.cli.output import brief_time
+from millstream.testing.conformance.stores import letter
 
 COMMAND = [sys.executable, "-m", "millstream"]
 
@@ -215,6 +216,19 @@ def test_dead_letters_as_json_have_these_fields(call: Call) -> None:
 def test_the_table_of_dead_letters_is_safe_for_a_terminal(call: Call) -> None:
     _, out, _ = call("dead-letters")
     assert '{"id": \\x1b[31m' in out
+
+
+def test_a_dead_letter_that_was_cut_says_so() -> None:
+    row = letter(1, kept="cut", data="abc", size=2_000_000)
+    assert listing._letter_json(row)["data"] == "abc... (cut, of 2,000,000 bytes)"
+    assert listing._letter_cells(row)[-1] == "abc... (cut, of 2,000,000 bytes)"
+    assert listing._letter_json(letter(1, data="abc", size=3))["data"] == "abc"
+
+
+def test_a_dead_letter_that_cannot_be_retried_says_so() -> None:
+    row = letter(1, kept="evidence", data="{1, 2}", size=6)
+    assert listing._letter_json(row)["data"] == "{1, 2}"
+    assert listing._letter_cells(row)[-1] == "{1, 2} (evidence only: it cannot be retried)"
 
 
 def test_dead_letters_are_not_read_again_without_an_engine(call: Call) -> None:

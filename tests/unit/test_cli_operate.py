@@ -289,7 +289,8 @@ def test_a_running_engine_is_asked_and_has_committed_when_the_command_returns(sh
     assert call("dead-letters", "--retry") == (0, "", "1 dead letter became an event, 0 remain\n")
     assert call("dead-letters", "--json") == (0, "", "")
     assert status(call, "nobody")[0]
-    assert call("dead-letters", "--retry", "--json")[1] == '{"retried": 0, "remaining": 0}\n'
+    nothing = {"retried": 0, "duplicates": 0, "refused": 0, "reason": None, "cannot": {}, "remaining": 0}
+    assert json.loads(call("dead-letters", "--retry", "--json")[1]) == nothing
 
 
 def test_after_kill_9_the_socket_that_is_left_is_no_engine(engine: subprocess.Popen[str], shop: Path, call: Call) -> None:
@@ -364,3 +365,13 @@ def test_what_is_not_there_or_not_possible_is_an_error_with_exit_code_1(shop: Pa
         assert (code, out) == (1, ""), arguments
         assert said in err
         assert err.startswith("error: ")
+
+
+def test_what_became_of_dead_letters_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    cannot = {"cut": 1, "evidence only": 2}
+    operate._tell_others({"duplicates": 2, "refused": 1, "reason": "operator op raised \x1b", "cannot": cannot, "remaining": 4})
+    assert capsys.readouterr().err.splitlines() == [
+        "2 were duplicates of events that had come otherwise, and are gone",
+        "1 were refused again, the first because: operator op raised \\x1b",
+        "3 cannot be retried: 1 cut, 2 evidence only",
+    ]

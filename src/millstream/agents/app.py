@@ -61,6 +61,9 @@ class App:
         failures: a stream of the runs that failed, as dicts.
         dead_letters: a stream of the inputs that could not become events, as dicts.
 
+        What goes wrong with an event of one of these streams, or with what an agent makes of it, does not go into that stream
+        again: it is kept and logged as everything else.
+
     Raises:
         DeclarationError: the name, ``lifespan`` or ``partitions`` cannot be used.
     """

@@ -298,20 +298,21 @@ def call(tool: str, text: str | None, limit: int) -> str:
 
 
 def dead_letters(
-    retry: Annotated[bool, typer.Option("--retry", help="Read them all again: those that are good now become events.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try them all again: those that are good now become events.")] = False,
     json: Json = False,
     data: Data = None,
 ) -> None:
     """List input that could not become an event.
 
-    It was malformed, had no key, or was not of the declared type; it is kept with its position and the reason, and the stream
-    went on. Repair the app (or its types), then have it read again; the engine does that, because it knows the app's sources.
+    It was malformed, had no key, was not of the declared type, or an operator raised; it is kept with its position and the reason.
+    Repair the app, then have it tried again where it was refused; the engine does that, because it knows the app.
 
     \b
     millstream dead-letters
     millstream dead-letters --retry      while `millstream run TARGET` runs
 
-    With --json: stream, position, error, data. With --retry --json: retried, remaining.
+    With --json: stream, position, error, data. With --retry --json: retried (became events), duplicates,
+    refused (again), reason (of the first), cannot (be retried: why, and how many), remaining.
     """
     if retry:
         operate.retry_letters(data, json)
@@ -339,14 +340,20 @@ def _letters(store: SqliteStore) -> Iterator[LetterRow]:
 
 def _letter_json(row: LetterRow) -> dict[str, Any]:
     position = None if row.position is None else decoded(row.position)
-    return {"stream": row.stream, "position": position, "error": row.error, "data": row.data}
+    return {"stream": row.stream, "position": position, "error": row.error, "data": _letter_data(row, row.data)}
+
+
+def _letter_data(row: LetterRow, text: str | None) -> str | None:
+    """What is not whole says so: no retry takes it."""
+    if row.kept == "cut":
+        return f"{text or ''}... (cut, of {count(row.size, 'byte')})"
+    return text
 
 
 def _letter_cells(row: LetterRow) -> list[str]:
     position = "" if row.position is None else str(decoded(row.position))
-    shown = cut(row.data or "", 80)
-    if row.size > len((row.data or "").encode("utf-8", "replace")):
-        shown += f" (of {count(row.size, 'byte')})"
+    shown = _letter_data(row, cut(row.data or "", 80)) or ""
+    shown += " (evidence only: it cannot be retried)" if row.kept == "evidence" else ""
     return [row.stream, position, time_cell(row.at), cut(row.error, 120), shown]
 
 

@@ -158,7 +158,7 @@ def cancel(run: RunId, data: Data = None) -> None:
 
 
 def retry_letters(data: Path | None, json: Json) -> None:
-    """``dead-letters --retry``: only an engine knows the sources that read them."""
+    """``dead-letters --retry``: only an engine knows the sources and operators that take them."""
     folder = data_folder(data)
     deadline = time.monotonic() + PATIENCE_S
     with errors():
@@ -178,6 +178,18 @@ def retry_letters(data: Path | None, json: Json) -> None:
     else:
         became = "an event" if answer["retried"] == 1 else "events"
         tell(f"{count(answer['retried'], 'dead letter')} became {became}, {answer['remaining']:,} remain")
+        _tell_others(answer)
+
+
+def _tell_others(answer: dict[str, Any]) -> None:
+    """What became of the dead letters that did not become events."""
+    if answer["duplicates"]:
+        tell(f"{answer['duplicates']:,} were duplicates of events that had come otherwise, and are gone")
+    if answer["refused"]:
+        tell(f"{answer['refused']:,} were refused again, the first because: {printable(answer['reason'])}")
+    if answer["cannot"]:
+        why = ", ".join(f"{number:,} {reason}" for reason, number in answer["cannot"].items())
+        tell(f"{sum(answer['cannot'].values()):,} cannot be retried: {why}")
 
 
 # --- asking, or doing it here ---------------------------------------------------------------------------------------------

@@ -200,17 +200,29 @@ class SinkRow(NamedTuple):
 
 
 class LetterRow(NamedTuple):
-    """A dead letter: bad input with its position and reason. State; deleted when it is retried."""
+    """A dead letter: a line that is no event, or an event that could not go on, and why. State; deleted when a retry takes it."""
 
     letter: int
-    stream: str
+    stream: str  # of the source that refused the line, or the operator that refused the event
     source: str | None
-    position: str | None
+    position: str | None  # JSON, as the connector gave it
+    cause: int | None  # the run that emitted the event
+    key: str | None  # of the event; None: it has not become one
+    id: str | None
+    time: int | None  # event time, us
     at: int
     error: str
+    kept: str  # LINE, EVENT, CUT or EVIDENCE: what ``data`` is
     codec: int
-    data: str | None  # the offending text, at most core.intake.LETTER_BYTES of it; undecodable bytes backslash-escaped
+    data: str | None  # at most core.intake.LETTER_BYTES
     size: int  # of the whole, bytes
+
+
+# What is kept in a dead letter, and where a retry takes it:
+LINE = "line"  # the whole line: to its source
+EVENT = "event"  # the whole value, as JSON that the stream which the operator reads can decode: to that operator
+CUT = "cut"  # the beginning of what was too long to keep: nowhere
+EVIDENCE = "evidence"  # what people can look at of something that has no such text: nowhere
 
 
 META = Table("meta", MetaRow, 1)

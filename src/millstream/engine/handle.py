@@ -17,10 +17,10 @@ from millstream.core.effects import Effect, Policy
 from millstream.core.facts import Emitted, Refused, StepCall
 from millstream.core.graph import AgentSpec, Graph, ToolSpec
 from millstream.core.identity import KeyMaker
-from millstream.core.intake import key_text
 from millstream.core.tables import EventRow
+from millstream.core.text import clean, key_text, text_of
 from millstream.core.times import utc
-from millstream.engine.outcomes import clean, plain, rebuild, text_of, trace_of
+from millstream.engine.outcomes import plain, rebuild, trace_of
 from millstream.engine.performer import Call
 from millstream.engine.runloop import HeldFuture, RunLoop, shell_safe
 from millstream.errors import AskFailed, Deadlock, NotFound, RunPutAway, ToolFailed

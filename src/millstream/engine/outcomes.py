@@ -37,9 +37,9 @@ import msgspec
 from millstream.core.calls import Done, NotDone, Unknown
 from millstream.core.effects import Effect, Ended
 from millstream.core.graph import ToolSpec
+from millstream.core.text import MESSAGE_LIMIT, clean, shown, text_of
 from millstream.errors import NotSent, ToolFailed
 
-MESSAGE_LIMIT = 4_000  # characters
 TRACE_FRAMES = 8
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _DEPTH_LIMIT = 20  # of nested data
@@ -78,7 +78,7 @@ def answered(spec: ToolSpec, answer: Any) -> Outcome:
         return Outcome(Ended.NOT_DONE)
     if isinstance(answer, Unknown):
         return Outcome(Ended.UNKNOWN)
-    text = f"the probe of tool {spec.name} answered {_short_repr(answer)}: it must return Done(result), NotDone() or Unknown()"
+    text = f"the probe of tool {spec.name} answered {shown(answer)}: it must return Done(result), NotDone() or Unknown()"
     return Outcome(Ended.UNKNOWN, error=made("TypeError", text))
 
 
@@ -378,31 +378,6 @@ def _converted(value: Any, hint: Any) -> Any:
         return value
 
 
-def text_of(error: BaseException) -> str:
-    """What the exception says; of a group, what its leaves say too."""
-    try:
-        text = str(error)
-    except Exception as broken:
-        text = f"(its text cannot be had: {type(broken).__name__})"
-    if isinstance(error, BaseExceptionGroup):
-        text = f"{text}: " + "; ".join(f"{type(leaf).__name__}: {text_of(leaf)}" for leaf in error.exceptions[:10])
-    return clean(text)
-
-
-def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """At most ``limit`` characters of the text, all of which can be encoded: lone surrogates are written as escapes."""
-    if len(text) > limit:
-        text = f"{text[:limit]}... ({len(text)} characters)"
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _short_repr(value: Any) -> str:
-    try:
-        return clean(repr(value), 200)
-    except Exception:
-        return f"<{type(value).__qualname__}>"
-
-
 def plain(value: Any, path: tuple[int, ...] = ()) -> Any:
     """The value as JSON has it: what a replay will read is what we give now. ``path``: ids of what it is inside of."""
     if value is None or isinstance(value, bool):
@@ -423,4 +398,4 @@ def plain(value: Any, path: tuple[int, ...] = ()) -> Any:
             return plain(msgspec.to_builtins(value, str_keys=True), path)
         except Exception:  # a socket, a response
             pass
-    return _short_repr(value)
+    return shown(value)

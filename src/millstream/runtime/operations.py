@@ -5,20 +5,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
 
-from millstream.core.facts import CancelRequested, Fact, LettersRetried, RetryRequested, Settled, Signalled
+from millstream.core.facts import CancelRequested, Fact, RetryRequested, Settled, Signalled
 from millstream.core.identity import RunId, no_such_run, parse_run_id, parse_step_id, step_id
 from millstream.core.mail import SIGNALS, Mail, signal_id
 from millstream.core.runs import ENDED, dump, json_decode
 from millstream.core.tables import DoubtRow, MailRow, RunRow
 from millstream.engine.engine import Engine
-from millstream.engine.sources import events
+from millstream.engine.letters import read_again
 from millstream.errors import NotFound, UsageError
 
-LETTERS_AT_ONCE = 500
+LETTERS_AT_ONCE = 50  # each of up to a megabyte
 
 
 class Operations:
@@ -193,32 +194,37 @@ class Operations:
             raise NotFound(no_such_run(run, RunId(row.partition, row.run), row.agent, row.key))
         return row
 
-    async def retry_letters(self) -> dict[str, int]:
-        """Read all dead letters of sources again: those that are good now become events."""
+    async def retry_letters(self) -> dict[str, Any]:
+        """Try all dead letters again with the app of today: lines at their source, events at the operator that refused them.
+
+        Returns how many were ``retried`` (became events), were ``duplicates`` of events that had come otherwise, were ``refused``
+        again (and the ``reason`` of the first), and ``cannot`` be retried, as {why: how many}; ``remaining`` are the last two.
+        """
         engine = self._engine
-        retried = remaining = after = 0
+        ends: Counter[str] = Counter()
+        cannot: Counter[str] = Counter()
+        reason: str | None = None
+        after, begun = 0, None
         while letters := engine.store.letters(after, LETTERS_AT_ONCE):
             after = letters[-1].letter
-            for source in {letter.source for letter in letters if letter.source is not None}:
-                spec = engine.graph.sources.get(source)
-                # What was cut short cannot be read again; what an operator refused is not a line of the source.
-                mine = [
-                    letter
-                    for letter in letters
-                    if letter.source == source and letter.stream == source and letter.size <= len((letter.data or "").encode())
-                ]
-                if spec is None or not mine:
-                    continue
-                places = [msgspec.json.decode(letter.position or "null") for letter in mine]
-                batch, rejected = events(spec, [(letter.data or "").encode() for letter in mine], places, engine.clock.now())
-                bad = {dump(item.position) for item in rejected}
-                good = [letter.letter for letter in mine if letter.position not in bad]
-                known = engine.store.seen(source, batch.ids) if spec.id is not None and batch.ids else frozenset()
-                if good:
-                    await self._tell(lambda at, token, s=source, b=batch, g=good, k=known: LettersRetried(at, s, b, g, k, token))
-                retried += len(good)
-            remaining = len(engine.store.letters(0, 1_000_000)) if len(letters) < LETTERS_AT_ONCE else remaining
-        return {"retried": retried, "remaining": remaining}
+            older = letters if begun is None else [letter for letter in letters if letter.letter < begun]
+            token, future = engine.token()
+            fact, why = read_again(engine.graph, older, engine.clock.now(), engine.store.seen, token)
+            cannot += why
+            if fact.letters:  # nothing is awaited since they were read: nobody else can have retried them
+                engine.feed(fact)
+                _, answer = await future
+                ends.update({name: answer[name] for name in ("events", "duplicates", "refused")})
+                reason = reason or answer["reason"]
+                begun = begun or answer["begun"]
+        return {
+            "retried": ends["events"],
+            "duplicates": ends["duplicates"],
+            "refused": ends["refused"],
+            "reason": reason,
+            "cannot": dict(cannot),
+            "remaining": ends["refused"] + cannot.total(),
+        }
 
     async def status(self) -> dict[str, Any]:
         """Figures of the running engine."""

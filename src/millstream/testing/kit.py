@@ -376,9 +376,9 @@ class AppRun:
         """
         self._ask(self._operations.cancel(run.id, by))
 
-    def retry_letters(self) -> dict[str, int]:
-        """Read all dead letters of sources again; how many were good now ("retried"), and are left ("remaining")."""
-        retried: dict[str, int] = self._ask(self._operations.retry_letters())
+    def retry_letters(self) -> dict[str, Any]:
+        """Try all dead letters again: as the command, with the same figures ("retried": those that became events)."""
+        retried: dict[str, Any] = self._ask(self._operations.retry_letters())
         return retried
 
     @property

@@ -21,6 +21,7 @@ import pytest
 
 from millstream.core.tables import (
     DOUBTS,
+    EVENT,
     EVENTS,
     JSON,
     LETTERS,
@@ -111,7 +112,8 @@ def doubt(number: int, step: str = "charge#1", **changes: Any) -> DoubtRow:
 
 def letter(number: int, **changes: Any) -> LetterRow:
     """A dead letter."""
-    return LetterRow(number, "orders", "orders", "8", 70, "no key", JSON, "{", 1)._replace(**changes)
+    row = LetterRow(number, "sizes", "orders", "8", 1, "ada", "o-1", 60, 70, "no size", EVENT, JSON, '{"id":"o-1"}', 12)
+    return row._replace(**changes)
 
 
 def output(number: int, sink: str = "receipts", **changes: Any) -> OutputRow:
