@@ -109,9 +109,19 @@ def say(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """About the result, to stderr. The caller has made it printable."""
-    sys.stdout.flush()  # so that both are in order where they go to one terminal
-    _write(sys.stderr, text + "\n")
+    """About the result, to stderr. The caller has made it printable.
+
+    Where it cannot be written (the log's disk is full, the terminal is gone), there is nobody to tell: nothing else may fail of it.
+    """
+    try:
+        sys.stdout.flush()  # so that both are in order where they go to one terminal
+    except OSError:  # what is left of it is flushed at the end, and its failure reported then
+        pass
+    try:
+        _write(sys.stderr, text + "\n")
+        sys.stderr.flush()
+    except OSError:
+        pass
 
 
 def _write(stream: TextIO, text: str) -> None:
