@@ -28,7 +28,7 @@ from millstream.agents.places import wrong
 from millstream.agents.reach import tools_in_reach
 from millstream.agents.streams import SourceDeclaration, Stream, Streams, declared_codec, field_or_function
 from millstream.agents.tools import Tool
-from millstream.core.graph import Codec, Graph, SourceSpec, ToolSpec
+from millstream.core.graph import Graph, SourceSpec, ToolSpec
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -256,7 +256,7 @@ class App:
         """
         streams = {name: stream.spec() for name, stream in self._streams.by_name.items()}
         events = {name: agent.event_codec() for name, agent in self._agents.items()}
-        written = {name: spec.codec for name, spec in streams.items() if spec.op == "emit" and spec.codec is not None}
+        written = {name: spec.codec for name, spec in streams.items() if spec.op == "emit"}
         targets = Targets(
             streams={name: codec for name, codec in written.items() if name not in RESERVED},
             agents={name: (events[name], written[agent.output.name]) for name, agent in self._agents.items()},
@@ -330,17 +330,13 @@ def _fingerprint(graph: Graph) -> str:
     declared = [
         [graph.app, graph.partitions],
         [[source.name, source.codec.name, source.raw, source.dedupe] for source in graph.sources.values()],
-        [[stream.name, stream.op, stream.parents, _type(stream.codec), _text(stream.fn)] for stream in graph.streams.values()],
-        [[agent.name, agent.streams, _type(agent.event), _type(agent.state), agent.fingerprint] for agent in graph.agents.values()],
+        [[stream.name, stream.op, stream.parents, stream.codec.name, _text(stream.fn)] for stream in graph.streams.values()],
+        [[agent.name, agent.streams, agent.event.name, agent.state.name, agent.fingerprint] for agent in graph.agents.values()],
         [[agent.waiting, agent.on_error, agent.on_doubt] for agent in graph.agents.values()],
         [[sink.name, sink.stream, type(sink.connector).__qualname__] for sink in graph.sinks.values()],
         [[tool.name, repr(tool.policy), tool.result.name] for tool in graph.tools.values()],
     ]
     return hashlib.sha256(msgspec.json.encode(declared)).hexdigest()[:16]
-
-
-def _type(codec: Codec | None) -> str:
-    return "JSON" if codec is None else codec.name
 
 
 def _text(fn: Callable[..., Any] | None) -> str:

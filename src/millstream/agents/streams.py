@@ -159,10 +159,8 @@ class Stream(Generic[T]):
         parents = tuple(parent.name for parent in self._parents)
         return StreamSpec(name=self.name, op=self._op, parents=parents, fn=self._fn, codec=self.codec(), key=self._key)
 
-    def codec(self) -> Codec | None:
-        """How its values are recorded; None where an operator makes values of no declared type."""
-        if is_plain(self.value_type) and self._op not in ("source", "emit"):
-            return None
+    def codec(self) -> Codec:
+        """How its values are recorded; plain JSON where no type is declared, and what that cannot hold is a dead letter."""
         return declared_codec(self.value_type, f"stream {self.name}", self.place)
 
     def __repr__(self) -> str:

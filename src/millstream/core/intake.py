@@ -175,9 +175,22 @@ class Intake:
             self._to_sink(stream, sink, batch, origin)
         for child in self._children[stream]:
             changed = origin if child.op in ("merge", "filter") else Origin(origin.source, origin.cause, None)
-            passed = batch if child.op == "merge" else self._apply(child, batch, origin)
+            passed = self._merge(stream, child, batch) if child.op == "merge" else self._apply(child, batch, origin)
             if len(passed):
                 self._route(child.name, passed, changed)
+
+    def _merge(self, stream: str, merged: StreamSpec, batch: EventBatch) -> EventBatch:
+        """Values of types that nobody could tell apart again are written as the streams that they come from say."""
+        spec = self.desk.graph.streams[stream]
+        if merged.codec is spec.codec or None not in batch.payloads:
+            return batch
+        texts: list[str | None] = []
+        for place in range(len(batch)):
+            try:
+                texts.append(self._text(batch, place, spec))
+            except Exception:  # who writes it finds out, and says so
+                texts.append(None)
+        return EventBatch(batch.values, texts, batch.keys, batch.ids, batch.times, batch.positions)
 
     def _apply(self, op: StreamSpec, batch: EventBatch, origin: Origin) -> EventBatch:
         try:
@@ -199,7 +212,7 @@ class Intake:
         payload = batch.payloads[place]
         if payload is None:
             value = batch.values[place]
-            if stream is not None and stream.codec is not None:
+            if stream is not None:
                 return stream.codec.encode(value)
             payload = r.dump(value)
         return payload
@@ -284,7 +297,7 @@ class Intake:
 
     def _lines(self, stream: str, spec: StreamSpec, batch: EventBatch, origin: Origin) -> tuple[list[str], str | None, str | None]:
         try:
-            encode = r.dump if spec.codec is None else spec.codec.encode
+            encode = spec.codec.encode
             lines = [encode(value) if text is None else text for value, text in zip(batch.values, batch.payloads, strict=True)]
         except Exception:
             lines = []

@@ -271,7 +271,6 @@ class Handle:
             raise NotFound(
                 f"run {self.run_id}: there is no stream {stream!r} to emit to; app.stream() declares one. There are {known}"
             )
-        assert spec.codec is not None
         payload = spec.codec.encode(value)
         if key is None:
             key = self.key if spec.key is None else key_text(spec.key(value))

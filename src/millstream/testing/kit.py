@@ -412,7 +412,7 @@ class AppRun:
         if name not in self._graph.streams or name not in self._ends.sinks:
             raise NotFound(f"there is no stream {name!r}; there are {', '.join(sorted(self._ends.sinks))}")
         codec = self._graph.streams[name].codec
-        return [json_decode(line) if codec is None else codec.decode(line) for line in self._ends.sinks[name].lines()]
+        return [codec.decode(line) for line in self._ends.sinks[name].lines()]
 
     @overload
     def state(self, agent: Agent[S, Any, Any], key: str | int) -> S: ...
