@@ -26,7 +26,7 @@ from millstream.agents.context import Context, Targets
 from millstream.agents.durations import Duration, declared
 from millstream.agents.places import wrong
 from millstream.agents.reach import tools_in_reach
-from millstream.agents.streams import SourceDeclaration, Stream, Streams, declared_codec, field_or_function
+from millstream.agents.streams import SourceDeclaration, Stream, Streams, declared_codec, field_or_function, target_of
 from millstream.agents.tools import Tool
 from millstream.core.graph import Graph, SourceSpec, ToolSpec
 
@@ -254,6 +254,7 @@ class App:
         Raises:
             DeclarationError: with the place and the fix.
         """
+        self._check_ends()
         streams = {name: stream.spec() for name, stream in self._streams.by_name.items()}
         events = {name: agent.event_codec() for name, agent in self._agents.items()}
         written = {name: spec.codec for name, spec in streams.items() if spec.op == "emit"}
@@ -276,6 +277,32 @@ class App:
 
     def __repr__(self) -> str:
         return f"<app {self.name} {self.place}>"
+
+    def _check_ends(self) -> None:
+        """What one source or sink reads or writes is not another's."""
+        read: dict[str, _Source] = {}
+        for source in self._sources:
+            target = target_of(source.connector)
+            if target is None:
+                continue
+            other = read.setdefault(target, source)
+            if other is not source and getattr(source.connector, "once", False):
+                what = f"the sources {other.stream.name} ({other.stream.place}) and {source.stream.name} both read {target}"
+                raise wrong(source.stream.place, what, "declare one, and filter() the streams that you want from it")
+        written: dict[str, str] = {}
+        for name, sink in self._streams.sinks.items():
+            target, where = target_of(sink.connector), self._streams.sink_places[name]
+            if target is None:
+                continue
+            if target in read:
+                source = read[target]
+                what = f"the sink writes to {target}, which the source {source.stream.name} ({source.stream.place}) reads"
+                raise wrong(where, what, "write to another file: what is written would come in again")
+            if target in written:
+                raise wrong(
+                    where, f"{target} is written by the sink at {written[target]} too", "merge() the streams, and sink that"
+                )
+            written[target] = where
 
     def _tools(self) -> dict[str, ToolSpec]:
         found: dict[str, Tool[..., Any]] = {}

@@ -39,6 +39,16 @@ class StandardInput(msgspec.Struct, frozen=True):
         """A new connector that reads standard input to its end."""
         return StdinSource(self.max_line)
 
+    @property
+    def target(self) -> str:
+        """What it reads, by name."""
+        return "standard input"
+
+    @property
+    def once(self) -> bool:
+        """Two sources of it would each get some of its lines."""
+        return True
+
 
 class StandardOutput(msgspec.Struct, frozen=True):
     """Standard output; made by ``stdout``."""
