@@ -215,6 +215,7 @@ class Engine:
                 feed=self.feed,
                 seen=self.store.seen,
                 gate=self._gate,
+                nothing_new=self._changed.set,
             )
             self._tasks.append(self.loop.create_task(self._pump(self.pumps[name])))
         if self._timers:
@@ -236,7 +237,7 @@ class Engine:
 
     async def _is_idle(self) -> bool:
         """Sources are consumed, sinks synced, and only receives, asks and doubts (or nothing) are left to wait for."""
-        if not all(pump.ended for pump in self.pumps.values()) or not self._looks_idle():
+        if not all(pump.caught_up for pump in self.pumps.values()) or not self._looks_idle():
             return False
         await asyncio.sleep(0)  # what is about to be called back is called back
         return self._looks_idle() and not self._sleeps()
