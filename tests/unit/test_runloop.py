@@ -880,7 +880,7 @@ def test_another_thread_that_calls_in_is_refused_and_raises_the_alarm() -> None:
     loop = RunLoop(7, NOW)
     rung = threading.Event()
     errors: list[IoInRun] = []
-    loop.alarm = lambda error: (errors.append(error), rung.set())
+    loop.alarm = lambda run, error: (errors.append(error), rung.set())
     loop.start(handler())
     loop.drain()
     assert rung.wait(10)

@@ -52,7 +52,7 @@ from millstream.engine.ports import SinkConnector, SourceConnector, Store
 from millstream.engine.runs import Runs
 from millstream.engine.sinks import SinkWriter
 from millstream.engine.sources import Pump
-from millstream.errors import MillstreamError
+from millstream.errors import IoInRun, MillstreamError
 
 LINGER_S = 0.005  # a commit that nothing waits for gathers so long
 FORGET_S = 60.0  # how often ids whose dedupe time is over are looked for
@@ -184,7 +184,7 @@ class Engine:
         opened = recovery.begin(self.graph, self.store, self.clock, visiting=self._visiting)
         self._open_sinks({row.sink: row for row in opened.sinks}, opened.last_outputs)
         self.machine.desk.open(opened.store_id, opened.epoch)
-        self.runs = Runs(self.graph, self.machine.desk.keys, self._resources)
+        self.runs = Runs(self.graph, self.machine.desk.keys, self._resources, self._log, self._alarm)
         self.feed(opened)
 
     def _open_sinks(self, rows: dict[str, SinkRow], last: dict[str, int]) -> None:
@@ -345,6 +345,18 @@ class Engine:
         advanced = self.runs.deliver(command)
         if advanced is not None:
             self._facts.append(advanced)
+
+    def _alarm(self, run: int, error: IoInRun) -> None:
+        """Called in a thread that called into the loop of a run."""
+        try:
+            self.loop.call_soon_threadsafe(self._fail, run, error)
+        except RuntimeError:
+            pass  # the loop is closed: the run comes back in another process
+
+    def _fail(self, run: int, error: IoInRun) -> None:
+        advanced = self.runs.fail(run, error, self._time())
+        if advanced is not None:
+            self.feed(advanced)
 
     def _perform(self, command: Perform) -> None:
         self.performer.perform(command.run, command.id, command.step, command.attempt, command.key, command.body)

@@ -37,8 +37,8 @@ class HandledLoop(RunLoop):
 
     __slots__ = ("handle",)
 
-    def __init__(self, run: int, at: int) -> None:
-        super().__init__(run, at)
+    def __init__(self, run: int, at: int, name: str) -> None:
+        super().__init__(run, at, name)
         self.handle: Handle | None = None
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import types
 
+LIBRARY = os.path.dirname(os.__file__) + os.sep
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -15,6 +16,11 @@ def here() -> str:
     while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
     return "<unknown>:0" if frame is None else place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def theirs(path: str) -> bool:
+    """Is this a file of the user's own code, and not of Millstream, Python or another library?"""
+    return not path.startswith((PACKAGE, LIBRARY, "<frozen")) and f"{os.sep}site-packages{os.sep}" not in path
 
 
 def place(path: str, line: int) -> str:

@@ -496,8 +496,6 @@ class AppRun:
         yield from (f"{level}: {text}" for level, text in self.log[-TOLD:] if level != "info")
         if self._process is not None:
             yield from self._process.problems
-            if hasattr(self._process, "bodies"):
-                yield from self._process.engine.runs.problems
         yield f"now {self.now.isoformat()} ({clock_text(self._clock.now() - self._clock.origin)})"
 
     def _replaced(self, graph: Graph) -> dict[str, Any]:
