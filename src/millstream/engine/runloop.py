@@ -11,7 +11,8 @@ on the engine's loop, where time, sockets and other runs decide what comes next,
 3. **Identity is structural.** Every task has a `Scope`; steps and timers are named by scope path, name and occurrence, so a
    name does not depend on how tasks interleave. Numbers, names and hashes of tasks and futures come from the run, never
    from an address in memory: a set of tasks iterates the same live and replayed.
-4. **No I/O.** A socket, file, thread or executor would bring in facts that nobody recorded: `errors.IoInRun` says so.
+4. **No I/O.** A socket, file, thread or executor would bring in facts that nobody recorded: `errors.IoInRun` says so. asyncio's
+   own is refused here, all other in ``guard``.
 5. **The run can be put away** at any time: `put_away` unwinds every task with `errors.RunPutAway` and leaves nothing behind.
 
 Ordinary asyncio is the handler's whole world, so its habits are kept where they cannot be seen from outside the run
@@ -236,15 +237,15 @@ class _Timer(asyncio.TimerHandle):
 # ---------------------------------------------------------------------------------------------------------- what is refused
 
 
+NO_IO = "A run cannot do I/O itself, because a replay could not repeat it: do this in a tool, or record it with ctx.step(name, fn)."
+
+
 def _no_io(method: str, *also: str) -> Any:
     """Make the loop method that stands in for I/O; ``also`` names the public functions that end there."""
     call = f"loop.{method}()" + (f" (by {' or '.join(also)})" if also else "")
 
     def refuse(self: RunLoop, *args: Any, **kwargs: Any) -> NoReturn:
-        raise IoInRun(
-            f"run {self.name}: {call} was called in a handler. A run cannot do I/O itself, because a replay could not repeat it: "
-            "do this in a tool, or record it with ctx.step(name, fn)."
-        )
+        raise IoInRun(f"run {self.name}: {call} was called in a handler. {NO_IO}")
 
     refuse.__name__ = method
     return refuse

@@ -15,6 +15,7 @@ from millstream.core.commands import Deliver, Start
 from millstream.core.facts import Advanced, Emitted, Raised, Refused, Returned
 from millstream.core.graph import AgentSpec, Graph
 from millstream.core.identity import KeyMaker
+from millstream.engine import guard
 from millstream.engine.handle import Handle, HandledLoop, failure
 from millstream.errors import HandlerStuck, IoInRun, RunPutAway
 
@@ -36,6 +37,7 @@ class Runs:
         log: Callable[[str, str], None] = lambda level, text: None,
         alarm: Callable[[int, IoInRun], None] | None = None,
     ) -> None:
+        guard.install()
         self._graph = graph
         self._keys = keys
         self._resources = resources
