@@ -25,6 +25,7 @@ class Feed:
     """The source. ``allow`` lets more events in; every output that comes out of ``Outlet`` lets in another while ``looping``."""
 
     redelivers = True
+    caught_up = False  # it is measured for as long as is said
     bounded = False
 
     def __init__(self, event: Callable[[int], dict[str, Any]] = workload.event) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import count
 from types import ModuleType
-from typing import Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 import pydantic
@@ -190,26 +190,25 @@ def plain(order: Order):  # type: ignore[no-untyped-def]
         (lambda orders: orders.filter(bool), Order, "Order"),
         (lambda orders: orders.key_by("customer"), Order, "Order"),
         (lambda orders: orders.map(ids), str, "str"),
-        (lambda orders: orders.map(lambda order: order.id), Any, None),
+        (lambda orders: orders.map(lambda order: order.id), Any, "JSON"),
         (lambda orders: orders.map(lambda order: order.id, str), str, "str"),
-        (lambda orders: orders.map(plain), Any, None),
-        (lambda orders: orders.map(plain).filter(bool), Any, None),
+        (lambda orders: orders.map(plain), Any, "JSON"),
+        (lambda orders: orders.map(plain).filter(bool), Any, "JSON"),
         (lambda orders: orders.flat_map(lines), Line, "Line"),
-        (lambda orders: orders.flat_map(lambda order: []), Any, None),
+        (lambda orders: orders.flat_map(lambda order: []), Any, "JSON"),
         (lambda orders: orders.flat_map(lambda order: [1], int), int, "int"),
         (lambda orders: orders.merge(orders.filter(bool)), Order, "Order"),
         (lambda orders: orders.merge(orders.map(ids)), Order | str, "Order | str"),
-        (lambda orders: orders.merge(orders.map(plain, Refund)), Any, None),
-        (lambda orders: orders.merge(orders.map(plain)), Any, None),
+        (lambda orders: orders.merge(orders.map(plain, Refund)), Any, "JSON"),
+        (lambda orders: orders.merge(orders.map(plain)), Any, "JSON"),
     ],
     ids=map(str, count()),
 )
-def test_types_follow_the_declarations(derive: Callable[[Stream[Order]], Stream[Any]], value_type: Any, codec: str | None) -> None:
+def test_types_follow_the_declarations(derive: Callable[[Stream[Order]], Stream[Any]], value_type: Any, codec: str) -> None:
     app = App("shop")
     stream = derive(app.stream("orders", type=Order))
     assert stream.value_type == value_type
-    spec = app.graph().streams[stream.name]
-    assert (spec.codec and spec.codec.name) == codec
+    assert app.graph().streams[stream.name].codec.name == codec
 
 
 @pytest.mark.parametrize(
@@ -275,7 +274,7 @@ def test_a_source_keeps_its_lines_unless_reading_them_again_would_give_something
 
     app = App("shop")
     app.source("raw", stdin(), key="id", type=Order)
-    app.source("stamped", stdin(), key="id", type=Stamped)
+    app.source("stamped", jsonl("stamped.jsonl"), key="id", type=Stamped)
     assert [source.raw for source in app.graph().sources.values()] == [True, False]
 
 
@@ -394,7 +393,7 @@ def test_the_output_is_what_the_handler_returns_without_none(returned: Any, valu
     declare: Any = app.agent()
     output = declare(agent).output
     assert (output.name, output.value_type) == ("agent.output", value_type)
-    assert app.graph().streams["agent.output"].codec is not None
+    assert "agent.output" in app.graph().streams
 
 
 def test_an_agent_can_be_called_as_its_handler() -> None:
@@ -518,6 +517,27 @@ BAD_APPS: list[tuple[Callable[[], Any], str]] = [
     (lambda: App("shop", lambda app: lifespan()), "gives no async context manager; use an @asynccontextmanager function without"),  # type: ignore[misc, arg-type]
 ]
 
+
+class Keys(msgspec.Struct):
+    """Fields that may be keys, and others."""
+
+    id: str
+    number: int
+    maybe: int | None
+    text: Annotated[str, msgspec.Meta(max_length=3)]
+    either: float | str
+    one: Literal["a", "b"]
+    anything: Any
+    flag: bool
+    many: list[str]
+    price: float | None
+
+
+@pytest.mark.parametrize("field", ["id", "number", "maybe", "text", "either", "one", "anything"])
+def test_a_field_that_may_be_a_key_is_taken_for_one(field: str) -> None:
+    App("keys").source("in", stdin(), key=field, type=Keys)
+
+
 # Declared as Any: a type checker refuses most of these too.
 BAD: list[tuple[Callable[[Any], Any], str]] = [
     (lambda app: app.source("in", "orders.jsonl", key="id"), r"'orders.jsonl' is nothing to read from; use a source such as jsonl"),
@@ -528,6 +548,16 @@ BAD: list[tuple[Callable[[Any], Any], str]] = [
         "key='nope': Order has no such field; use one of id, customer, cents",
     ),
     (lambda app: app.source("in", stdin(), key="id", id="x", type=Line), "key='id': Line has no such field; use one of sku"),
+    (lambda app: app.source("in", jsonl(5), key="id"), r"jsonl\(5\): the path must be a text"),
+    (lambda app: app.source("in", stdin(max_line="many"), key="id"), r"stdin\(\): max_line='many' is not a size"),
+    (lambda app: app.stream("out").sink(jsonl("out.jsonl", follow=True)), "follow=True is for sources; leave it out"),
+    (
+        lambda app: app.source("in", stdin(), key="cents", type=dict[str, float]),
+        r"key='cents': dict\[str, float\] holds float there, which is no key; use text or whole numbers, or a function",
+    ),
+    (lambda app: app.source("in", stdin(), key="id", id="flag", type=Keys), "id='flag': Keys holds bool there, which is no key"),
+    (lambda app: app.stream("out", type=Keys, key="many"), r"key='many': Keys holds list\[str\] there, which is no key"),
+    (lambda app: app.stream("out", type=Keys).key_by("price"), r"key='price': Keys holds float \| None there, which is no key"),
     (lambda app: app.source("in", stdin(), key="id", type=str), "key='id': str has no such field; use a function of the value"),
     (lambda app: app.source("in", stdin(), key="customer", type=Order | Created), "key='customer': Created has no such field"),
     (lambda app: app.source("in", stdin(), key=lambda: 1), "key: <lambda> cannot be called with one value"),
@@ -567,6 +597,18 @@ BAD: list[tuple[Callable[[Any], Any], str]] = [
 ]
 
 BAD_GRAPHS: list[tuple[Callable[[Any], Any], str]] = [
+    (
+        lambda app: (app.source("a", stdin(), key="k"), app.source("b", stdin(), key="k")),
+        r"the sources a \(tests/unit/test_app.py:\d+\) and b both read standard input; declare one",
+    ),
+    (
+        lambda app: app.source("a", jsonl("x.jsonl", follow=True), key="k").sink(jsonl("folder/../x.jsonl")),
+        r"the sink writes to .*x.jsonl, which the source a \(tests/unit/test_app.py:\d+\) reads; write to another file",
+    ),
+    (
+        lambda app: (app.stream("a").sink(jsonl("x.jsonl")), app.stream("b").sink(jsonl("./x.jsonl"))),
+        r"x.jsonl is written by the sink at tests/unit/test_app.py:\d+ too; merge\(\) the streams",
+    ),
     (lambda app: app.agent(on="nowhere")(any_handler), "there is no stream 'nowhere'; use one of any_handler.output, dead_letters"),
     (lambda app: app.agent(on=[3])(any_handler), "3 is not a stream"),
     (lambda app: app.agent(on=App("b").stream("x"))(any_handler), "the stream x .* belongs to another app"),
@@ -657,6 +699,13 @@ def test_what_only_the_whole_can_show_is_refused_by_graph(declare: Callable[[Any
     app = App("shop")
     declare(app)
     refused(app.graph, says)
+
+
+def test_one_file_may_be_read_by_several_sources_and_standard_output_written_by_several_sinks() -> None:
+    app = App("shop")
+    for name in ("a", "b"):
+        app.source(name, jsonl("x.jsonl"), key="k").sink(stdout())
+    assert len(app.graph().sinks) == 2
 
 
 def test_the_place_is_the_line_of_the_declaration() -> None:

@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,45 @@ def receipts(shop: Path) -> list[str]:
 
 
 # --- running --------------------------------------------------------------------------------------------------------------
+
+
+def test_until_idle_a_followed_file_is_waited_for_until_what_is_there_was_read(shop: Path) -> None:
+    (shop / "app.py").write_text(APP.replace('jsonl("orders.jsonl")', 'jsonl("orders.jsonl", follow=True)'))
+    told = millstream(shop, "run", "app.py", "--until-idle")  # there is no file yet
+    assert (told.returncode, receipts(shop)) == (0, [])
+    orders = [f"order-{number}" for number in range(600)]  # several reads
+    write_orders(shop, *orders)
+    with (shop / "orders.jsonl").open("a") as file:
+        file.write('{"id": "half')  # whose newline may never come
+    told = millstream(shop, "run", "app.py", "--until-idle")
+    assert told.returncode == 0
+    assert sorted(receipts(shop)) == sorted(orders)
+    with (shop / "orders.jsonl").open("a") as file:
+        file.write('-written"}\n')
+    assert millstream(shop, "run", "app.py", "--until-idle").returncode == 0
+    assert sorted(receipts(shop)) == sorted([*orders, "half-written"])
+
+
+def test_until_idle_an_open_pipe_is_waited_for_until_its_writer_has_closed_it(shop: Path) -> None:
+    (shop / "app.py").write_text(
+        APP.replace("import INJECTED, ", "import INJECTED, stdin, ").replace('jsonl("orders.jsonl")', "stdin()")
+    )
+    child = subprocess.Popen(
+        [*COMMAND, "run", "app.py", "--until-idle"], cwd=shop, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdin is not None
+    with child:
+        child.stdin.write('{"id": "a"}\n')
+        child.stdin.flush()
+        while not (shop / "receipts.jsonl").exists() or not receipts(shop):  # idle, but for the pipe
+            assert child.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.3)
+        assert child.poll() is None
+        child.stdin.write('{"id": "b"}\n')
+        child.stdin.close()
+        assert child.wait(30) == 0
+    assert sorted(receipts(shop)) == ["a", "b"]
 
 
 def test_until_idle_works_off_the_input_and_says_on_stderr_what_was_done_and_what_is_left(shop: Path) -> None:

@@ -79,13 +79,13 @@ def test_a_followed_file_never_ends_and_is_no_sink() -> None:
 
 @pytest.mark.parametrize("path", ["", "a\0b", b"orders.jsonl", None, 7, "folder/"])
 def test_a_path_that_is_none_is_refused(path: Any) -> None:
-    with pytest.raises(DeclarationError, match="jsonl"):
+    with pytest.raises(DeclarationError, match=r"^tests/unit/test_connectors_files.py:\d+: jsonl"):
         jsonl(path)
 
 
 @pytest.mark.parametrize("options", [{"follow": "yes"}, {"follow": 1}, {"max_line": 0}, {"max_line": "16"}])
 def test_an_option_that_is_wrong_is_refused_by_name(options: dict[str, Any]) -> None:
-    with pytest.raises(DeclarationError, match=next(iter(options))):
+    with pytest.raises(DeclarationError, match=rf"^tests/unit/test_connectors_files.py:\d+: .*{next(iter(options))}"):
         jsonl("orders.jsonl", **options)
 
 

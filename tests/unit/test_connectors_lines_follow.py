@@ -55,7 +55,7 @@ def follow(path: Path, *actions: Action, position: Any = None, max_line: int = 1
             await source.open("orders", position)
             while True:
                 lines = await source.read(limit)
-                assert lines.data or lines.rejected
+                assert source.caught_up == (not lines.data and not lines.rejected)
                 assert not lines.ended
                 seen.data += lines.data
                 seen.positions += lines.positions
@@ -345,7 +345,10 @@ def test_the_file_is_looked_at_a_few_times_a_second(path: Path, monkeypatch: pyt
     async def main() -> list[bytes]:
         source = jsonl(path, follow=True).as_source()
         await source.open("orders", None)
+        assert not (await source.read(10)).data
+        assert source.caught_up  # said before it is waited for more
         lines = await source.read(10)
+        assert not source.caught_up
         await source.close()
         return lines.data
 

@@ -872,24 +872,29 @@ def test_call_soon_threadsafe_is_call_soon_in_the_same_thread() -> None:
     assert seen == [1]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_another_thread_that_calls_in_is_refused_and_raises_the_alarm() -> None:
     async def handler() -> None:
-        await anyio.to_thread.run_sync(print)
+        await asyncio.Event().wait()
 
     loop = RunLoop(7, NOW)
-    rung = threading.Event()
-    errors: list[IoInRun] = []
-    loop.alarm = lambda error: (errors.append(error), rung.set())
+    alarms: list[tuple[int, IoInRun]] = []
+    refused: list[IoInRun] = []
+    loop.alarm = lambda run, error: alarms.append((run, error))
     loop.start(handler())
     loop.drain()
-    assert rung.wait(10)
-    assert "ctx.step(name, fn)" in str(errors[0])
-    assert loop.problems[0]["exception"] is errors[0]
+
+    def call_in() -> None:
+        with pytest.raises(IoInRun) as error:
+            loop.call_soon_threadsafe(print)
+        refused.append(error.value)
+
+    thread = threading.Thread(target=call_in)
+    thread.start()
+    thread.join()
+    assert alarms == [(7, refused[0])]
+    assert "ctx.step(name, fn)" in str(refused[0])
+    assert loop.problems[0]["exception"] is refused[0]
     loop.put_away(AWAY)
-    for thread in threading.enumerate():  # the exception that it ends with is complained about here, where that is ignored
-        if thread is not threading.main_thread() and "AnyIO" in thread.name:
-            thread.join(10)
 
 
 # -------------------------------------------------------------------------------------------------------- async generators

@@ -64,11 +64,14 @@ def test_a_reader_waits_for_what_is_put_and_for_the_end() -> None:
         await reader.open("source", None)
         assert not reader.bounded
         lines = await reader.read(10)
+        assert not (await reader.read(10)).data
+        assert reader.caught_up  # said before it is waited for more
         waiting = asyncio.ensure_future(reader.read(10))
         await asyncio.sleep(0)
         assert not waiting.done()
         source.put(2, 3)
         lines.data.extend((await waiting).data)
+        assert not (await reader.read(10)).data
         last = asyncio.ensure_future(reader.read(10))
         await asyncio.sleep(0)
         source.end()

@@ -26,9 +26,9 @@ from millstream.agents.context import Context, Targets
 from millstream.agents.durations import Duration, declared
 from millstream.agents.places import wrong
 from millstream.agents.reach import tools_in_reach
-from millstream.agents.streams import SourceDeclaration, Stream, Streams, declared_codec, field_or_function
+from millstream.agents.streams import SourceDeclaration, Stream, Streams, declared_codec, field_or_function, target_of
 from millstream.agents.tools import Tool
-from millstream.core.graph import Codec, Graph, SourceSpec, ToolSpec
+from millstream.core.graph import Graph, SourceSpec, ToolSpec
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -261,9 +261,10 @@ class App:
         Raises:
             DeclarationError: declarations do not fit each other; names the place and the fix.
         """
+        self._check_ends()
         streams = {name: stream.spec() for name, stream in self._streams.by_name.items()}
         events = {name: agent.event_codec() for name, agent in self._agents.items()}
-        written = {name: spec.codec for name, spec in streams.items() if spec.op == "emit" and spec.codec is not None}
+        written = {name: spec.codec for name, spec in streams.items() if spec.op == "emit"}
         targets = Targets(
             streams={name: codec for name, codec in written.items() if name not in RESERVED},
             agents={name: (events[name], written[agent.output.name]) for name, agent in self._agents.items()},
@@ -283,6 +284,32 @@ class App:
 
     def __repr__(self) -> str:
         return f"<app {self.name} {self.place}>"
+
+    def _check_ends(self) -> None:
+        """What one source or sink reads or writes is not another's."""
+        read: dict[str, _Source] = {}
+        for source in self._sources:
+            target = target_of(source.connector)
+            if target is None:
+                continue
+            other = read.setdefault(target, source)
+            if other is not source and getattr(source.connector, "once", False):
+                what = f"the sources {other.stream.name} ({other.stream.place}) and {source.stream.name} both read {target}"
+                raise wrong(source.stream.place, what, "declare one, and filter() the streams that you want from it")
+        written: dict[str, str] = {}
+        for name, sink in self._streams.sinks.items():
+            target, where = target_of(sink.connector), self._streams.sink_places[name]
+            if target is None:
+                continue
+            if target in read:
+                source = read[target]
+                what = f"the sink writes to {target}, which the source {source.stream.name} ({source.stream.place}) reads"
+                raise wrong(where, what, "write to another file: what is written would come in again")
+            if target in written:
+                raise wrong(
+                    where, f"{target} is written by the sink at {written[target]} too", "merge() the streams, and sink that"
+                )
+            written[target] = where
 
     def _tools(self) -> dict[str, ToolSpec]:
         found: dict[str, Tool[..., Any]] = {}
@@ -337,17 +364,13 @@ def _fingerprint(graph: Graph) -> str:
     declared = [
         [graph.app, graph.partitions],
         [[source.name, source.codec.name, source.raw, source.dedupe] for source in graph.sources.values()],
-        [[stream.name, stream.op, stream.parents, _type(stream.codec), _text(stream.fn)] for stream in graph.streams.values()],
-        [[agent.name, agent.streams, _type(agent.event), _type(agent.state), agent.fingerprint] for agent in graph.agents.values()],
+        [[stream.name, stream.op, stream.parents, stream.codec.name, _text(stream.fn)] for stream in graph.streams.values()],
+        [[agent.name, agent.streams, agent.event.name, agent.state.name, agent.fingerprint] for agent in graph.agents.values()],
         [[agent.waiting, agent.on_error, agent.on_doubt] for agent in graph.agents.values()],
         [[sink.name, sink.stream, type(sink.connector).__qualname__] for sink in graph.sinks.values()],
         [[tool.name, repr(tool.policy), tool.result.name] for tool in graph.tools.values()],
     ]
     return hashlib.sha256(msgspec.json.encode(declared)).hexdigest()[:16]
-
-
-def _type(codec: Codec | None) -> str:
-    return "JSON" if codec is None else codec.name
 
 
 def _text(fn: Callable[..., Any] | None) -> str:

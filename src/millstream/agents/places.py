@@ -22,10 +22,11 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from millstream.engine.places import PACKAGE as PACKAGE
+from millstream.engine.places import place as place
 from millstream.errors import DeclarationError
 
 LAYER = os.path.dirname(os.path.abspath(__file__)) + os.sep  # declarations come from outside of it
-PACKAGE = os.path.dirname(os.path.dirname(LAYER)) + os.sep
 MISSING: Any = inspect.Parameter.empty  # no annotation, no default
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -43,15 +44,6 @@ def here() -> str:
     """``file:line`` of the declaration that is being made."""
     frame = caller()
     return "<unknown>:0" if frame is None else place(frame.f_code.co_filename, frame.f_lineno)
-
-
-def place(path: str, line: int) -> str:
-    """``file:line``, relative where the file is below the working directory."""
-    try:
-        relative = os.path.relpath(path)
-    except (ValueError, OSError):  # another drive; the working directory is gone
-        return f"{path}:{line}"
-    return f"{path if relative.startswith(os.pardir) else relative}:{line}"
 
 
 def place_of(fn: Callable[..., Any]) -> str:

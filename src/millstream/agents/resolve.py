@@ -22,6 +22,7 @@ from typing import Any
 
 from millstream.agents import places
 from millstream.agents.app import App
+from millstream.engine.places import theirs
 from millstream.errors import DeclarationError, UsageError
 
 
@@ -115,17 +116,12 @@ def _failed(error: Exception, target: str) -> DeclarationError:
     if isinstance(error, SyntaxError) and error.filename:
         where = places.place(error.filename, error.lineno or 0)
     else:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if theirs(frame.filename)]
         where = places.place(frames[-1].filename, frames[-1].lineno or 0) if frames else target
     hint = ""
     if isinstance(error, ImportError) and "no known parent package" in str(error) and target.endswith(".py"):
         hint = "; it is part of a package, so give module:app instead of its path"
     return DeclarationError(f"{where}: {target} cannot be imported: {type(error).__name__}: {error}{hint}")
-
-
-def _is_theirs(filename: str) -> bool:
-    libraries = (places.PACKAGE, os.path.dirname(os.__file__) + os.sep, "<frozen")
-    return not filename.startswith(libraries) and f"{os.sep}site-packages{os.sep}" not in filename
 
 
 def _stem(module: ModuleType) -> str:

@@ -32,13 +32,20 @@ U = TypeVar("U")
 
 
 class SourceDeclaration(Protocol):
-    """What names an input without opening it, such as ``jsonl("orders.jsonl")``."""
+    """What names an input without opening it, such as ``jsonl("orders.jsonl")``.
+
+    It may have ``target``, a name of what is read that is the same for every spelling of it (a sink to it is refused), and
+    ``once``, true where two sources of one target would take each other's events (they are refused).
+    """
 
     def as_source(self) -> SourceConnector: ...
 
 
 class SinkDeclaration(Protocol):
-    """What names an output without opening it, such as ``jsonl("receipts.jsonl")``."""
+    """What names an output without opening it, such as ``jsonl("receipts.jsonl")``.
+
+    It may have ``target``, as a source (two sinks to one are refused), and ``unfit_as_sink``: why nothing can be written to it.
+    """
 
     def as_sink(self) -> SinkConnector: ...
 
@@ -168,6 +175,9 @@ class Stream(Generic[T]):
         where = places.here()
         if not callable(getattr(connector, "as_sink", None)):
             raise wrong(where, f"{connector!r} is nothing to write to", 'use a sink such as jsonl("out.jsonl") or stdout()')
+        unfit = getattr(connector, "unfit_as_sink", None)
+        if unfit is not None:
+            raise DeclarationError(f"{where}: {unfit}")
         self._streams.add_sink(self, connector, name, where)
 
     def spec(self) -> StreamSpec:
@@ -179,14 +189,12 @@ class Stream(Generic[T]):
         parents = tuple(parent.name for parent in self._parents)
         return StreamSpec(name=self.name, op=self._op, parents=parents, fn=self._fn, codec=self.codec(), key=self._key)
 
-    def codec(self) -> Codec | None:
-        """How its values are recorded; None where an operator makes values of no declared type.
+    def codec(self) -> Codec:
+        """How its values are recorded; plain JSON where no type is declared, and what that cannot hold is a dead letter.
 
         Raises:
             DeclarationError: values of its type could not be recorded.
         """
-        if is_plain(self.value_type) and self._op not in ("source", "emit"):
-            return None
         return declared_codec(self.value_type, f"stream {self.name}", self.place)
 
     def __repr__(self) -> str:
@@ -206,6 +214,7 @@ class Streams:
     def __init__(self) -> None:
         self.by_name: dict[str, Stream[Any]] = {}
         self.sinks: dict[str, SinkSpec] = {}
+        self.sink_places: dict[str, str] = {}
 
     def add(self, stream: Stream[Any]) -> None:
         known = self.by_name.setdefault(stream.name, stream)
@@ -222,6 +231,7 @@ class Streams:
                 where, f"the sink {name} of stream {self.sinks[name].stream} was declared before", "give one of them another name"
             )
         self.sinks[name] = SinkSpec(name=name, stream=stream.name, connector=connector)
+        self.sink_places[name] = where
 
     def free_name(self, wanted: str) -> str:
         return _first_free(wanted, self.by_name)
@@ -258,11 +268,20 @@ def field_or_function(key: str | Callable[[Any], object], value_type: Any, optio
         if fields is not None and key not in fields and not hasattr(kind, key):
             known = f"use one of {', '.join(fields)}, or a function" if fields else "use a function of the value"
             raise wrong(where, f"{option}={key!r}: {name_of(kind)} has no such field", known)
+    held = [_field_type(kind, key) for kind in _members(value_type)]
+    if not any(map(_can_be_key, held)):
+        what = f"{option}={key!r}: {name_of(value_type)} holds {' or '.join(map(name_of, distinct(held)))} there"
+        raise wrong(where, f"{what}, which is no key", f'use text or whole numbers, or a function: {option}=lambda value: f"..."')
     if all(_is_mapping(kind) for kind in kinds):
         return operator.itemgetter(key)
     if all(_fields(kind) for kind in kinds):
         return operator.attrgetter(key)
     return functools.partial(_field, key)
+
+
+def target_of(connector: Any) -> str | None:
+    """What a declared connector reads or writes; None where it does not say."""
+    return getattr(connector, "target", None)
 
 
 def declared_codec(value_type: Any, what: str, where: str) -> Codec:
@@ -360,6 +379,32 @@ def _fields(kind: Any) -> tuple[str, ...] | None:
         if hasattr(kind, names):
             return tuple(getattr(kind, names))
     return ()
+
+
+def _field_type(kind: Any, name: str) -> Any:
+    """What the field holds; ``Any`` where nobody can tell (yet)."""
+    origin = typing.get_origin(kind) or kind
+    if _is_mapping(origin) and not typing.is_typeddict(origin):
+        arguments = typing.get_args(kind)
+        return arguments[1] if len(arguments) == 2 else Any
+    frame = places.caller()
+    try:
+        return typing.get_type_hints(origin, localns=None if frame is None else frame.f_locals).get(name, Any)
+    except Exception:  # it is defined further down, say
+        return Any
+
+
+def _can_be_key(held: Any) -> bool:
+    """May a value of this type be text or a whole number? Only what certainly may not is told apart: float, bool, lists."""
+    if typing.get_origin(held) is typing.Literal:
+        return any(isinstance(value, str | int) and not isinstance(value, bool) for value in typing.get_args(held))
+    members = _members(held)
+    if members != [held]:
+        return any(map(_can_be_key, members))
+    kind = typing.get_origin(held) or held
+    if is_plain(held) or not isinstance(kind, type):  # Any is a class, from 3.11 on
+        return True
+    return issubclass(kind, str | int) and kind is not bool
 
 
 def _field(name: str, value: Any) -> object:

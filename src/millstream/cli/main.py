@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from millstream.cli import demo, listing, new, operate, run, show
-from millstream.cli.output import say
+from millstream.cli.output import FAILED, printable, say, tell
 
 COMMANDS = (
     demo.demo,
@@ -88,10 +89,41 @@ def millstream(
 
 def main() -> None:
     """The entry point of the command ``millstream``, and of ``python -m millstream``."""
+    _open_closed_streams()
     try:
-        app(prog_name="millstream")
-    finally:
         try:
+            app(prog_name="millstream")
+        finally:
             sys.stdout.flush()
-        except BrokenPipeError:  # `millstream runs | head`: nobody reads any more, and Python would complain about it at exit
-            sys.stdout = open("/dev/null", "w")  # noqa: SIM115 - lives as long as the process
+    except BrokenPipeError:  # `millstream runs | head`: nobody reads any more, and Python would complain about it at exit
+        _drop_stdout()
+    except OSError as error:  # what was said cannot be written, most likely: a disk that is full
+        _drop_stdout()
+        where = "" if error.filename is not None else "cannot write the output: "
+        tell(printable(f"error: {where}{error}"))
+        sys.exit(FAILED)
+
+
+def _open_closed_streams() -> None:
+    """Give the standard streams back to a process that was started without (``<&-``, as some daemons and cron do it).
+
+    Else the next files that are opened take their numbers: a database would be file 1, and whoever prints writes into it. Standard
+    input is then at its end. What is printed is dropped, as Python does it, but file 1 itself cannot be written to: outputs of a
+    ``stdout()`` sink are kept, and an error, and not lost. (Linux does the same for setuid programs, gnulib's ``stdopen`` for all.)
+    """
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, mode)  # the lowest number that is free: this one
+            os.set_inheritable(opened, True)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - these live as long as the process
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _drop_stdout() -> None:
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - likewise

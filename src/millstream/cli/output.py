@@ -119,9 +119,19 @@ def say(text: str) -> None:
 
 
 def tell(text: str, *, hang: int | None = 2) -> None:
-    """About the result, to stderr, fitted to it (see ``fitted``; None: it is). The caller has made it printable."""
-    sys.stdout.flush()  # so that both are in order where they go to one terminal
-    _write(sys.stderr, (text if hang is None else fitted(text, sys.stderr, hang)) + "\n")
+    """About the result, to stderr, fitted to it (see ``fitted``; None: it is). The caller has made it printable.
+
+    Where it cannot be written (the log's disk is full, the terminal is gone), there is nobody to tell: nothing else may fail of it.
+    """
+    try:
+        sys.stdout.flush()  # so that both are in order where they go to one terminal
+    except OSError:  # what is left of it is flushed at the end, and its failure reported then
+        pass
+    try:
+        _write(sys.stderr, (text if hang is None else fitted(text, sys.stderr, hang)) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        pass
 
 
 def _write(stream: TextIO, text: str) -> None:

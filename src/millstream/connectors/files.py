@@ -14,6 +14,7 @@ from millstream.connectors.lines import MAX_LINE, declared_size
 from millstream.connectors.lines_follow import FollowSource
 from millstream.connectors.lines_sink import LinesSink
 from millstream.connectors.lines_source import LinesSource
+from millstream.engine.places import here
 from millstream.engine.ports import SinkConnector, SourceConnector
 from millstream.errors import DeclarationError
 
@@ -35,9 +36,19 @@ class JsonLines(msgspec.Struct, frozen=True):
         Raises:
             DeclarationError: it is declared to be followed, which is a thing of sources.
         """
-        if self.follow:
-            raise DeclarationError(f"jsonl({self.path!r}, follow=True) is a sink: follow=True is for sources; leave it out")
+        if self.unfit_as_sink is not None:
+            raise DeclarationError(self.unfit_as_sink)
         return LinesSink(self.path)
+
+    @property
+    def target(self) -> str:
+        """The file, by the name that is the same for every spelling of it: it is not read and written by one app."""
+        return os.path.realpath(self.path)
+
+    @property
+    def unfit_as_sink(self) -> str | None:
+        """Why nothing can be written to it; None: it can be."""
+        return f"jsonl({self.path!r}, follow=True) is a sink: follow=True is for sources; leave it out" if self.follow else None
 
 
 def jsonl(path: str | os.PathLike[str], *, follow: bool = False, max_line: int | str = MAX_LINE) -> JsonLines:
@@ -56,9 +67,9 @@ def jsonl(path: str | os.PathLike[str], *, follow: bool = False, max_line: int |
     """
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str) or not text or "\0" in text:
-        raise DeclarationError(f"jsonl({path!r}): the path must be a text that is not empty, or a pathlib.Path")
+        raise DeclarationError(f"{here()}: jsonl({path!r}): the path must be a text that is not empty, or a pathlib.Path")
     if text.endswith(os.sep):
-        raise DeclarationError(f"jsonl({path!r}): the path is a directory's; name a file in it")
+        raise DeclarationError(f"{here()}: jsonl({path!r}): the path is a directory's; name a file in it")
     if not isinstance(follow, bool):
-        raise DeclarationError(f"jsonl({text!r}): follow={follow!r} must be True or False")
+        raise DeclarationError(f"{here()}: jsonl({text!r}): follow={follow!r} must be True or False")
     return JsonLines(text, follow, declared_size(max_line, f"jsonl({text!r}): max_line"))

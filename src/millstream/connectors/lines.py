@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from millstream.engine.places import here
 from millstream.engine.ports import Line
 from millstream.errors import DeclarationError
 
@@ -230,5 +231,7 @@ def declared_size(size: int | str, option: str) -> int:
     elif isinstance(size, int) and not isinstance(size, bool):
         found = size
     if found < 1:
-        raise DeclarationError(f'{option}={size!r} is not a size; write a number of bytes from 1 up, or "64KB", "16MB", "1GB"')
+        raise DeclarationError(
+            f'{here()}: {option}={size!r} is not a size; write a number of bytes from 1 up, or "64KB", "16MB", "1GB"'
+        )
     return found

@@ -73,6 +73,7 @@ class FollowSource:
         self._worker = Worker(f"follow {path}")
         self._tail: _Tail | None = None
         self._looks: Ahead[Look] | None = None
+        self.caught_up = False  # the last look found nothing new, and every whole line was given
 
     async def open(self, name: str, position: Any | None) -> None:
         recorded = recorded_position(name, position)
@@ -81,7 +82,7 @@ class FollowSource:
         except BaseException:
             self._worker.stop()
             raise
-        self._tail, self._looks = tail, Ahead(self._worker, tail.look)
+        self._tail, self._looks, self.caught_up = tail, Ahead(self._worker, tail.look), False
 
     async def read(self, limit: int) -> Lines:
         tail, looks = self._tail, self._looks
@@ -94,8 +95,13 @@ class FollowSource:
                 return Lines(batch.data, batch.positions, batch.rejected, msgspec.to_builtins(tail.position()))
             seen = await looks.take()  # the thread touches the tail only in here
             if seen is None:
+                if not self.caught_up:
+                    self.caught_up = True
+                    return Lines([], [], [], msgspec.to_builtins(tail.position()))
                 await self._pause()
-            elif isinstance(seen, Line):
+                continue
+            self.caught_up = False
+            if isinstance(seen, Line):
                 return Lines([], [], [seen], msgspec.to_builtins(tail.position()))
             elif splitter is not None and seen == "ended":
                 splitter.finish()

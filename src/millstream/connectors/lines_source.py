@@ -107,6 +107,7 @@ class LinesSource:
         self._file: LinesFile | None = None
         self._chunks: Ahead[bytes] | None = None
         self._at_end = False
+        self.caught_up = False
 
     async def open(self, name: str, position: Any | None) -> None:
         recorded = recorded_position(name, position)
@@ -116,6 +117,7 @@ class LinesSource:
             self._worker.stop()
             raise
         self._file, self._chunks, self._at_end = file, Ahead(self._worker, lambda: _chunk(file)), False
+        self.caught_up = False
         self._chunks.start()
 
     async def read(self, limit: int) -> Lines:
@@ -127,6 +129,7 @@ class LinesSource:
             if batch is not None:
                 return Lines(batch.data, batch.positions, batch.rejected, msgspec.to_builtins(file.position()))
             if self._at_end:
+                self.caught_up = True
                 return Lines([], [], [], msgspec.to_builtins(file.position()), ended=True)
             chunk = await chunks.take()
             if chunk:

@@ -4,6 +4,9 @@ They cannot be read twice or read back, so they promise less than files do. Stan
 the process ends is lost (the source says ``redelivers = False``). Standard output: a row that was written and not recorded is
 written again after a crash (at least once); it has no position.
 
+It is at its end, and caught up, when its writer has closed it, and never before: the writer of a pipe, or whoever types, may just
+be slow, and what came later would be lost.
+
 Lines of stdin are numbered as in a file; each time that it is opened with a recorded position begins a new generation
 (``"1:17"``), so that no position names two lines.
 """
@@ -38,6 +41,16 @@ class StandardInput(msgspec.Struct, frozen=True):
     def as_source(self) -> SourceConnector:
         """A new connector that reads standard input to its end."""
         return StdinSource(self.max_line)
+
+    @property
+    def target(self) -> str:
+        """What it reads, by name."""
+        return "standard input"
+
+    @property
+    def once(self) -> bool:
+        """Two sources of it would each get some of its lines."""
+        return True
 
 
 class StandardOutput(msgspec.Struct, frozen=True):
@@ -85,9 +98,11 @@ class StdinSource:
         self._worker = Worker("read stdin")
         self._chunks = Ahead(self._worker, self._chunk)
         self._at_end = False
+        self.caught_up = False
 
     async def open(self, name: str, position: Any | None) -> None:
         self._splitter, self._at_end = Splitter(self._max_line), False
+        self.caught_up = False
         if position is None:
             return
         try:
@@ -105,6 +120,7 @@ class StdinSource:
             if batch is not None:
                 return Lines(batch.data, batch.positions, batch.rejected, self._position())
             if self._at_end:
+                self.caught_up = True
                 return Lines([], [], [], self._position(), ended=True)
             chunk = await self._chunks.take()
             if chunk:

@@ -60,9 +60,9 @@ class StreamSpec(msgspec.Struct, frozen=True, gc=False):
 
     name: str
     op: str
+    codec: Codec  # of its values; plain JSON where no type is declared
     parents: tuple[str, ...] = ()
     fn: Callable[[Any], Any] | None = None
-    codec: Codec | None = None  # None: values have no declared type; they are encoded as they are
     key: Callable[[Any], Any] | None = None  # emit: the key of an emitted value where none is given
 
 

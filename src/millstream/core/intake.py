@@ -194,7 +194,8 @@ class Intake:
         self.desk.commit.delete(LETTERS, (letter.letter,))
         if letter.kept == EVENT:  # not by its source: the operators and agents beside this one have had it
             origin = Origin(letter.source, letter.cause, None, own_streams(letter.source, batch.ids[0]))
-            self._through(self.desk.graph.streams[letter.stream], batch, origin, letter)
+            op = self.desk.graph.streams[letter.stream]
+            self._through(op, batch, origin, op.parents[0], letter)
             return True
         if self.desk.graph.sources[letter.stream].id is not None:
             batch, _ = self._without_duplicates(letter.stream, batch, known.get(letter.stream, frozenset()))
@@ -215,13 +216,26 @@ class Intake:
         for sink in self._sinks[stream]:
             self._to_sink(stream, sink, batch, origin)
         for child in self._children[stream]:
-            self._through(child, batch, origin)
+            self._through(child, batch, origin, stream)
 
-    def _through(self, op: StreamSpec, batch: EventBatch, origin: Origin, again: LetterRow | None = None) -> None:
-        """Through an operator and on."""
-        passed = batch if op.op == "merge" else self._apply(op, batch, origin, again)
+    def _through(self, op: StreamSpec, batch: EventBatch, origin: Origin, stream: str, again: LetterRow | None = None) -> None:
+        """From a stream through an operator and on."""
+        passed = self._merge(stream, op, batch) if op.op == "merge" else self._apply(op, batch, origin, again)
         if len(passed):
             self._route(op.name, passed, origin if op.op in ("merge", "filter") else origin.changed())
+
+    def _merge(self, stream: str, merged: StreamSpec, batch: EventBatch) -> EventBatch:
+        """Values of types that nobody could tell apart again are written as the streams that they come from say."""
+        spec = self.desk.graph.streams[stream]
+        if merged.codec is spec.codec or None not in batch.payloads:
+            return batch
+        texts: list[str | None] = []
+        for place in range(len(batch)):
+            try:
+                texts.append(self._text(batch, place, spec))
+            except Exception:  # who writes it finds out, and says so
+                texts.append(None)
+        return EventBatch(batch.values, texts, batch.keys, batch.ids, batch.times, batch.positions)
 
     def _apply(self, op: StreamSpec, batch: EventBatch, origin: Origin, again: LetterRow | None) -> EventBatch:
         try:
@@ -252,7 +266,7 @@ class Intake:
     def _text(batch: EventBatch, place: int, stream: StreamSpec) -> str:
         payload = batch.payloads[place]
         if payload is None:
-            return r.dump(batch.values[place]) if stream.codec is None else stream.codec.encode(batch.values[place])
+            return stream.codec.encode(batch.values[place])
         return payload
 
     def _to_agents(self, stream: str, agents: list[AgentSpec], batch: EventBatch, origin: Origin) -> None:
@@ -342,7 +356,7 @@ class Intake:
 
     def _lines(self, stream: str, spec: StreamSpec, batch: EventBatch, origin: Origin) -> tuple[list[str], str | None, str | None]:
         try:
-            encode = r.dump if spec.codec is None else spec.codec.encode
+            encode = spec.codec.encode
             lines = [encode(value) if text is None else text for value, text in zip(batch.values, batch.payloads, strict=True)]
         except KeyboardInterrupt:
             raise

@@ -52,7 +52,7 @@ from millstream.engine.ports import SinkConnector, SourceConnector, Store
 from millstream.engine.runs import Runs
 from millstream.engine.sinks import SinkWriter
 from millstream.engine.sources import Pump
-from millstream.errors import CommitRefused, MillstreamError
+from millstream.errors import CommitRefused, IoInRun, MillstreamError
 
 FLUSH_S = 5.0  # the last commits of an engine that stops are given at least so long
 LINGER_S = 0.005  # a commit that nothing waits for gathers so long
@@ -186,7 +186,7 @@ class Engine:
         opened = recovery.begin(self.graph, self.store, self.clock, visiting=self._visiting)
         self._open_sinks({row.sink: row for row in opened.sinks}, opened.last_outputs)
         self.machine.desk.open(opened.store_id, opened.epoch)
-        self.runs = Runs(self.graph, self.machine.desk.keys, self._resources)
+        self.runs = Runs(self.graph, self.machine.desk.keys, self._resources, self._log, self._alarm)
         self.feed(opened)
 
     def _open_sinks(self, rows: dict[str, SinkRow], last: dict[str, int]) -> None:
@@ -217,6 +217,7 @@ class Engine:
                 feed=self.feed,
                 seen=self.store.seen,
                 gate=self._gate,
+                nothing_new=self._changed.set,
             )
             self._tasks.append(self.loop.create_task(self._pump(self.pumps[name])))
         if self._timers:
@@ -238,7 +239,7 @@ class Engine:
 
     async def _is_idle(self) -> bool:
         """Sources are consumed, sinks synced, and only receives, asks and doubts (or nothing) are left to wait for."""
-        if not all(pump.ended for pump in self.pumps.values()) or not self._looks_idle():
+        if not all(pump.caught_up for pump in self.pumps.values()) or not self._looks_idle():
             return False
         await asyncio.sleep(0)  # what is about to be called back is called back
         return self._looks_idle() and not self._sleeps()
@@ -368,6 +369,18 @@ class Engine:
         advanced = self.runs.deliver(command)
         if advanced is not None:
             self._facts.append(advanced)
+
+    def _alarm(self, run: int, error: IoInRun) -> None:
+        """Called in a thread that called into the loop of a run."""
+        try:
+            self.loop.call_soon_threadsafe(self._fail, run, error)
+        except RuntimeError:
+            pass  # the loop is closed: the run comes back in another process
+
+    def _fail(self, run: int, error: IoInRun) -> None:
+        advanced = self.runs.fail(run, error, self._time())
+        if advanced is not None:
+            self.feed(advanced)
 
     def _perform(self, command: Perform) -> None:
         self.performer.perform(command.run, command.id, command.step, command.attempt, command.key, command.body)

@@ -36,8 +36,8 @@ class HandledLoop(RunLoop):
 
     __slots__ = ("handle",)
 
-    def __init__(self, run: int, at: int) -> None:
-        super().__init__(run, at)
+    def __init__(self, run: int, at: int, name: str) -> None:
+        super().__init__(run, at, name)
         self.handle: Handle | None = None
 
 
@@ -270,7 +270,6 @@ class Handle:
             raise NotFound(
                 f"run {self.run_id}: there is no stream {stream!r} to emit to; app.stream() declares one. There are {known}"
             )
-        assert spec.codec is not None
         payload = spec.codec.encode(value)
         if key is None:
             key = self.key if spec.key is None else key_text(spec.key(value))

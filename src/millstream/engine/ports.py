@@ -132,6 +132,14 @@ class SourceConnector(Protocol):
     redelivers: bool  # can it deliver again from a recorded position?
     bounded: bool
 
+    @property
+    def caught_up(self) -> bool:
+        """Has everything that is there now been given? Then ``--until-idle`` does not wait for more of it.
+
+        Of a bounded source: it has ended. Of an unbounded one: there was nothing left when it last looked. Where nobody can know
+        (the writer of a pipe may just be slow) it is no. A read returns, without items if need be, when this becomes true.
+        """
+
     async def open(self, name: str, position: Any | None) -> None:
         """Begin behind ``position`` (as recorded with the last commit), or at the start for None.
 

@@ -11,7 +11,8 @@ on the engine's loop, where time, sockets and other runs decide what comes next,
 3. **Identity is structural.** Every task has a `Scope`; steps and timers are named by scope path, name and occurrence, so a
    name does not depend on how tasks interleave. Numbers, names and hashes of tasks and futures come from the run, never
    from an address in memory: a set of tasks iterates the same live and replayed.
-4. **No I/O.** A socket, file, thread or executor would bring in facts that nobody recorded: `errors.IoInRun` says so.
+4. **No I/O.** A socket, file, thread or executor would bring in facts that nobody recorded: `errors.IoInRun` says so. asyncio's
+   own is refused here, all other in ``guard``.
 5. **The run can be put away** at any time: `put_away` unwinds every task with `errors.RunPutAway` and leaves nothing behind.
 
 Ordinary asyncio is the handler's whole world, so its habits are kept where they cannot be seen from outside the run
@@ -43,9 +44,10 @@ from contextlib import contextmanager
 from contextvars import Context, copy_context
 from operator import attrgetter, is_, itemgetter
 from threading import get_ident
-from types import CodeType, MethodType
+from types import CodeType, FrameType, MethodType
 from typing import Any, NoReturn, TypeVarTuple, Unpack
 
+from millstream.engine.places import place, theirs
 from millstream.errors import HandlerStuck, IoInRun, RunPutAway, UsageError
 
 STUCK = 100_000
@@ -235,15 +237,15 @@ class _Timer(asyncio.TimerHandle):
 # ---------------------------------------------------------------------------------------------------------- what is refused
 
 
+NO_IO = "A run cannot do I/O itself, because a replay could not repeat it: do this in a tool, or record it with ctx.step(name, fn)."
+
+
 def _no_io(method: str, *also: str) -> Any:
     """Make the loop method that stands in for I/O; ``also`` names the public functions that end there."""
     call = f"loop.{method}()" + (f" (by {' or '.join(also)})" if also else "")
 
     def refuse(self: RunLoop, *args: Any, **kwargs: Any) -> NoReturn:
-        raise IoInRun(
-            f"run {self.run}: {call} was called in a handler. A run cannot do I/O itself, because a replay could not repeat it: "
-            "do this in a tool, or record it with ctx.step(name, fn)."
-        )
+        raise IoInRun(f"run {self.name}: {call} was called in a handler. {NO_IO}")
 
     refuse.__name__ = method
     return refuse
@@ -253,7 +255,7 @@ def _not_yours(method: str, instead: str) -> Any:
     """Make the loop method that belongs to whoever drives an ordinary loop, and so to the engine alone."""
 
     def refuse(self: RunLoop, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UsageError(f"run {self.run}: loop.{method}() was called on the loop of a run, which the engine drives: {instead}.")
+        raise UsageError(f"run {self.name}: loop.{method}() was called on the loop of a run, which the engine drives: {instead}.")
 
     refuse.__name__ = method
     return refuse
@@ -317,24 +319,27 @@ class RunLoop(_Refusing):
 
     Attributes:
         run: number of the run, part of the hash of its tasks.
+        name: what messages call the run: the id that people know it by.
         at: engine time of the last fact, in microseconds.
         closed: True from before the first throw of ``put_away``; the engine's calls then raise ``RunPutAway``.
         problems: what asyncio reported to the loop (``message``, ``exception``; any other value as its repr).
-        alarm: called, in the other thread, when a thread that the handler started calls into the loop. Its answer can never
-            arrive, so a handler that waits for it (``anyio.to_thread``) would wait for ever: fail the run with the error.
+        alarm: called with ``run`` and the error, in the other thread, when another thread calls into the loop. Its answer can
+            never arrive, so a handler that waits for it (``anyio.to_thread``) would wait for ever: fail the run with the error.
     """
 
     __slots__ = (
-        "run", "at", "closed", "problems", "alarm", "_salt", "_thread", "_running", "_ready", "_root", "_unfinished", "_tasks_made",
-        "_futures_made", "_timers", "_heap", "_timers_made", "_generators", "_dropped", "_cancels", "_cancels_from", "_cancels_end",
+        "run", "name", "at", "closed", "problems", "alarm", "_salt", "_thread", "_running", "_ready", "_root", "_unfinished",
+        "_tasks_made", "_futures_made", "_timers", "_heap", "_timers_made", "_generators", "_dropped", "_cancels",
+        "_cancels_from", "_cancels_end",
     )  # fmt: skip
 
-    def __init__(self, run: int, at: int) -> None:
+    def __init__(self, run: int, at: int, name: str | None = None) -> None:
         self.run = run
+        self.name = str(run) if name is None else name
         self.at = at
         self.closed = False
         self.problems: list[dict[str, Any]] = []
-        self.alarm: Callable[[IoInRun], object] | None = None
+        self.alarm: Callable[[int, IoInRun], object] | None = None
         self._salt = run * 0x9E37_79B9_7F4A_7C15 % 2**60  # spreads the tasks of many runs over asyncio's sets of all tasks
         self._thread = get_ident()
         self._running = False
@@ -359,7 +364,7 @@ class RunLoop(_Refusing):
     def start(self, coro: Any, *, context: Context | None = None) -> RunTask:
         """Make the task of the handler, in the root scope. It takes its first step in the next `drain`."""
         if self._tasks_made:
-            raise UsageError(f"run {self.run} was started twice; a RunLoop serves one handler once.")
+            raise UsageError(f"run {self.name} was started twice; a RunLoop serves one handler once.")
         return self._make_task(coro, self._root, None, context)
 
     def drain(self) -> None:
@@ -381,7 +386,7 @@ class RunLoop(_Refusing):
     def _take_over(self) -> tuple[asyncio.AbstractEventLoop | None, Any, Any]:
         """Become the running loop of this thread, inside whatever loop runs already."""
         if self._running:
-            raise UsageError(f"run {self.run} is already running: its loop cannot be driven from within the run.")
+            raise UsageError(f"run {self.name} is already running: its loop cannot be driven from within the run.")
         loop, task = asyncio._get_running_loop(), None
         if _ONE_CURRENT_TASK and loop is not None and asyncio.current_task(loop) is not None:
             task = asyncio.tasks._swap_current_task(loop, None)  # type: ignore[attr-defined, unused-ignore]
@@ -447,12 +452,12 @@ class RunLoop(_Refusing):
         for handle in self._ready:
             task = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
             if isinstance(task, asyncio.Task):
-                frames = task.get_stack(limit=1)
-                where = f" at {frames[0].f_code.co_filename}:{frames[0].f_lineno}" if frames else ""
+                frame = _where_it_waits(task.get_coro())
+                where = f" at {place(frame.f_code.co_filename, frame.f_lineno)}" if frame is not None else ""
                 busy = f" Last ready: {task.get_name()} ({_name_of(task.get_coro())}){where}."
                 break
         return (
-            f"run {self.run}: the handler ran {calls} callbacks without waiting for a step, a timer or a signal.{busy} "
+            f"run {self.name}: the handler ran {calls} callbacks without waiting for a step, a timer or a signal.{busy} "
             "A loop around `await asyncio.sleep(0)` waits for nothing: await an asyncio.Event, a step or ctx.sleep() instead."
         )
 
@@ -472,12 +477,12 @@ class RunLoop(_Refusing):
         """The same as `call_soon`: asyncio and anyio use it within one thread too. Another thread is I/O."""
         if get_ident() != self._thread:
             error = IoInRun(
-                f"run {self.run}: a thread that its handler started called back into its loop (anyio.to_thread, "
+                f"run {self.name}: a thread that its handler started called back into its loop (anyio.to_thread, "
                 "run_coroutine_threadsafe), which no replay could repeat: do this in a tool, or record it with ctx.step(name, fn)."
             )
             self.call_exception_handler({"message": str(error), "exception": error})
             if self.alarm is not None and not self.closed:
-                self.alarm(error)
+                self.alarm(self.run, error)
             raise error
         return self.call_soon(callback, *args, context=context)
 
@@ -599,7 +604,7 @@ class RunLoop(_Refusing):
         """
         task = asyncio.current_task(self)
         if not isinstance(task, RunTask):
-            raise UsageError(f"run {self.run}: scope {name!r} was opened outside the tasks of the run.")
+            raise UsageError(f"run {self.name}: scope {name!r} was opened outside the tasks of the run.")
         outer = task.scope
         task.scope = outer.child(shell_safe(name))
         try:
@@ -631,7 +636,7 @@ class RunLoop(_Refusing):
     def set_task_factory(self, factory: Any) -> None:
         if factory is not None:
             raise UsageError(
-                f"run {self.run}: a task factory was set. A run makes its own tasks, named and ordered for replay: "
+                f"run {self.name}: a task factory was set. A run makes its own tasks, named and ordered for replay: "
                 "start one eagerly with eager_start=True."
             )
 
@@ -797,6 +802,22 @@ class RunLoop(_Refusing):
                 interrupts.append(end)
             except BaseException as end:
                 end.__traceback__ = None
+
+
+def _where_it_waits(coro: Any) -> FrameType | None:
+    """The innermost frame of the user's in a chain of coroutines that await each other; of anybody's where there is none."""
+    found = None
+    while coro is not None:
+        for kind in ("cr", "gi", "ag"):  # coroutines, the generators that they end in, async generators
+            if hasattr(coro, f"{kind}_frame"):
+                break
+        else:
+            break
+        frame = getattr(coro, f"{kind}_frame")
+        if frame is not None and (found is None or theirs(frame.f_code.co_filename)):
+            found = frame
+        coro = getattr(coro, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+    return found
 
 
 _number = attrgetter("number")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from millstream.core import runs as r
@@ -14,26 +15,43 @@ from millstream.core.commands import Deliver, Start
 from millstream.core.facts import Advanced, Emitted, Raised, Refused, Returned
 from millstream.core.graph import AgentSpec, Graph
 from millstream.core.identity import KeyMaker
+from millstream.engine import guard
 from millstream.engine.handle import Handle, HandledLoop, failure
-from millstream.errors import HandlerStuck, RunPutAway
+from millstream.errors import HandlerStuck, IoInRun, RunPutAway
 
 
 class Runs:
-    """See the module. ``problems`` gathers what asyncio reported of handlers (a task's exception that nobody saw)."""
+    """See the module.
 
-    def __init__(self, graph: Graph, keys: KeyMaker, resources: Any) -> None:
+    Args:
+        log: told (level, text) of what asyncio reported of handlers (a task's exception that nobody saw).
+        alarm: called with the number of a run and the error, in another thread, when that thread called into the run's loop:
+            ``fail`` the run.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        keys: KeyMaker,
+        resources: Any,
+        log: Callable[[str, str], None] = lambda level, text: None,
+        alarm: Callable[[int, IoInRun], None] | None = None,
+    ) -> None:
+        guard.install()
         self._graph = graph
         self._keys = keys
         self._resources = resources
         self._handles: dict[int, Handle] = {}
-        self.problems: list[str] = []
+        self._log = log
+        self._alarm = alarm
 
     def __len__(self) -> int:
         return len(self._handles)
 
     def start(self, command: Start) -> Advanced:
         """Begin a handler from the top and drive it as far as it goes."""
-        loop = HandledLoop(command.run, command.at)
+        loop = HandledLoop(command.run, command.at, command.id)
+        loop.alarm = self._alarm
         handle = Handle(
             command.id,
             command.agent,
@@ -78,6 +96,14 @@ class Runs:
             handle.replace_state(command.value)
         return self._drive(command.run, handle, command.at)
 
+    def fail(self, run: int, error: Exception, at: int) -> Advanced | None:
+        """End a run from outside; None: it has ended meanwhile."""
+        handle = self._handles.pop(run, None)
+        if handle is None:
+            return None
+        self._close(handle)
+        return Advanced(at, run, [], [], None, Raised(failure(error)))
+
     def put_away(self, run: int) -> None:
         """Close a run's Context and forget its tasks."""
         handle = self._handles.pop(run, None)
@@ -108,6 +134,8 @@ class Runs:
                     end = self._end(handle, root)
         except HandlerStuck as stuck:
             end = Raised(failure(stuck))
+        if loop.problems:
+            self._tell(handle)
         calls, handle.calls = handle.calls, []
         cancels, handle.cancels = handle.cancels, []
         refused: tuple[Refused, ...] = ()
@@ -163,11 +191,18 @@ class Runs:
         state = handle.dump_state() if handle.dump_state is not None else None
         return Returned(output, "null" if output is None else output.payload, handle.emitted, state)
 
+    def _tell(self, handle: Handle) -> None:
+        problems, handle.loop.problems = handle.loop.problems, []
+        for problem in problems:
+            error = problem.get("exception")
+            said = "" if error is None else f": {type(error).__name__}: {error}"
+            self._log("warning", f"run {handle.run_id} of {handle.agent} {handle.key!r}: {problem.get('message')}{said}"[:1000])
+
     def _close(self, handle: Handle) -> None:
         loop = handle.loop
         loop.put_away(RunPutAway(f"run {handle.run_id} was put away"))
-        for problem in loop.problems:
-            self.problems.append(f"run {handle.run_id}: {problem}")
+        if loop.problems:
+            self._tell(handle)
         handle.root = None
         handle.dump_state = None
         loop.handle = None

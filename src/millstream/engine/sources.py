@@ -25,6 +25,7 @@ class Pump:
     Args:
         seen: which of these ids the store knows.
         gate: set while sources may be read.
+        nothing_new: called when a read gave nothing: the source may have caught up.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Pump:
         feed: Callable[[Arrived], None],
         seen: Callable[[str, list[str]], set[str]],
         gate: asyncio.Event,
+        nothing_new: Callable[[], None],
     ) -> None:
         self.spec = spec
         self.connector = connector
@@ -47,6 +49,12 @@ class Pump:
         self._feed = feed
         self._seen = seen
         self._gate = gate
+        self._nothing_new = nothing_new
+
+    @property
+    def caught_up(self) -> bool:
+        """Everything that was there has been read."""
+        return self.ended or self.connector.caught_up
 
     async def run(self) -> None:
         """Read until the end of a bounded source, or until cancelled.
@@ -65,6 +73,8 @@ class Pump:
                     rejected = [_unread(line) for line in lines.rejected] + rejected
                     known = self._seen(self.spec.name, batch.ids) if self.spec.id is not None and batch.ids else set()
                     self._feed(Arrived(self._now(), self.spec.name, batch, rejected, dump(lines.position), known, lines.ended))
+                else:
+                    self._nothing_new()
                 self.ended = lines.ended
                 await asyncio.sleep(0)
         finally:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from millstream.agents.codecs import codec
 from millstream.core.graph import AgentSpec, Codec, Graph, SinkSpec, SourceSpec, StreamSpec
 from millstream.core.runs import dump, json_decode
 from millstream.errors import NotFound, UsageError
@@ -18,6 +19,7 @@ from millstream.testing.inputs import MemorySink, MemorySource, json_of
 
 T = TypeVar("T")
 
+PLAIN = codec(Any)
 INBOX = "__test__"  # in names of streams that only a test has
 
 
@@ -47,16 +49,17 @@ class Ends:
             pairs = Codec("a key and a value", dump, functools.partial(_addressee, agent.event))
             connector = self._inboxes.setdefault(name, MemorySource())
             sources[inbox] = SourceSpec(inbox, connector, pairs, False, _first, None, 0)
-            streams[inbox] = StreamSpec(inbox, "source", codec=pairs)
-            streams[values] = StreamSpec(values, "map", (inbox,), _second, agent.event)
+            streams[inbox] = StreamSpec(inbox, "source", pairs)
+            streams[values] = StreamSpec(values, "map", agent.event, (inbox,), _second)
             agents[name] = msgspec.structs.replace(agent, streams=(*agent.streams, values))
         self._names = sorted(graph.sources)
         sinks: dict[str, SinkSpec] = {}
+        written = {sink.stream for sink in graph.sinks.values()}
         for name, stream in graph.streams.items():
             shown = name
-            if stream.codec is None:  # values of no declared type: what JSON cannot hold must not become a dead letter for us
+            if name not in written and stream.codec.name == PLAIN.name:  # nobody but us writes it, and it may hold anything
                 shown = f"{name}.{INBOX}.shown"
-                streams[shown] = StreamSpec(shown, "map", (name,), _itself, Codec("anything", _shown, json_decode))
+                streams[shown] = StreamSpec(shown, "map", Codec("anything", _said, json_decode), (name,), _itself)
             sinks[name] = SinkSpec(name, shown, self.sinks.setdefault(name, MemorySink()))
         return msgspec.structs.replace(graph, sources=sources, streams=streams, agents=agents, sinks=sinks)
 
@@ -114,8 +117,13 @@ def _itself(value: T) -> T:
     return value
 
 
-def _shown(value: Any) -> str:
-    try:
-        return dump(value)
-    except (TypeError, ValueError):
-        return dump(repr(value))
+def _said(value: Any) -> str:
+    """As it would be written; what could not be (a set, an object), as near to it as can be."""
+    for text in (PLAIN.encode, dump):
+        try:
+            return text(value)
+        except TypeError:
+            continue
+        except ValueError:  # NaN, which would be shown as null
+            break
+    return dump(repr(value))

@@ -67,6 +67,7 @@ class _Reader:
 
     def __init__(self, source: MemorySource) -> None:
         self.bounded = source.ended
+        self.caught_up = False
         self.more = asyncio.Event()
         self._source = source
         self._place = 0  # items that were read
@@ -78,13 +79,18 @@ class _Reader:
                 f"source {name}: the recorded position {position!r} is none of this MemorySource, which has {count} items"
             )
         self._place = position or 0
+        self.caught_up = False
         self._source._readers.add(self)
 
     async def read(self, limit: int) -> Lines:
         source = self._source
         while self._place >= len(source.items) and not source.ended:
+            if not self.caught_up:
+                self.caught_up = True
+                return Lines([], [], [], self._place)
             self.more.clear()
             await self.more.wait()
+        self.caught_up = source.ended and self._place + limit >= len(source.items)
         first, self._place = self._place, min(self._place + limit, len(source.items))
         ended = source.ended and self._place == len(source.items)
         return Lines(source.items[first : self._place], range(first + 1, self._place + 1), [], self._place, ended)

@@ -463,7 +463,7 @@ class AppRun:
         if name not in self._graph.streams or name not in self._ends.sinks:
             raise NotFound(f"there is no stream {name!r}; there are {', '.join(sorted(self._ends.sinks))}")
         codec = self._graph.streams[name].codec
-        return [json_decode(line) if codec is None else codec.decode(line) for line in self._ends.sinks[name].lines()]
+        return [codec.decode(line) for line in self._ends.sinks[name].lines()]
 
     @overload
     def state(self, agent: Agent[S, Any, Any], key: str | int) -> S: ...
@@ -557,8 +557,6 @@ class AppRun:
         yield from (f"{level}: {text}" for level, text in self.log[-TOLD:] if level != "info")
         if self._process is not None:
             yield from self._process.problems
-            if hasattr(self._process, "bodies"):
-                yield from self._process.engine.runs.problems
         yield f"now {self.now.isoformat()} ({clock_text(self._clock.now() - self._clock.origin)})"
 
     def _replaced(self, graph: Graph) -> dict[str, Any]:

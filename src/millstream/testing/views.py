@@ -163,7 +163,7 @@ class Run:
         for event in self._store.emitted(self._number):
             if agent is not None and event.stream == agent.output:
                 codec = self._graph.streams[agent.output].codec
-                return r.json_decode(event.payload or "null") if codec is None else codec.decode(event.payload or "null")
+                return codec.decode(event.payload or "null")
         return None
 
     @property

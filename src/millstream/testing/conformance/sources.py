@@ -77,6 +77,28 @@ class SourceSuite:
         reads = _run(_all(source, None, 7, 2)).reads
         assert [lines.ended for lines in reads] == [False] * (len(reads) - 1) + [True]
 
+    def test_a_source_has_caught_up_when_all_that_is_there_was_given_and_not_before(self, tmp_path: Path) -> None:
+        async def read(source: SourceConnector, count: int) -> list[bytes]:
+            data: list[bytes] = []
+            await source.open("source", None)
+            try:
+                while not source.caught_up:
+                    assert len(data) <= count
+                    lines = await source.read(3)  # returns when it has caught up, and does not wait for more
+                    data += lines.data
+                    assert not source.caught_up or len(data) == count
+                    if source.bounded:
+                        assert source.caught_up == lines.ended
+            finally:
+                await source.close()
+            return data
+
+        for number, count in enumerate((0, 1, 20)):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            items = self.items(count)
+            assert _run(read(self.source(folder, items)(), count)) == items
+
     def test_reading_goes_on_from_every_position(self, tmp_path: Path) -> None:
         items = self.items()
         make = self.source(tmp_path, items)
