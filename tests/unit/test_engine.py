@@ -94,3 +94,163 @@ def test_an_entry_that_the_core_has_half_made_is_never_committed(
         assert [run.status for run in world.runs(count)] == ["done"] * 6
         assert world.state(count, "one") == {"n": 6}
         assert world.outputs(count.output) == [{"id": n, "n": n + 1} for n in range(6)]
+
+
+# ---------------------------------------------------------------------------------------- an engine that lives in real time
+
+
+@asynccontextmanager
+async def opened(app: App, store: MemoryStore, wall: Callable[[], int] | None = None) -> AsyncIterator[Engine]:
+    graph = app.graph()
+    engine = Engine(
+        graph,
+        store,
+        SystemClock() if wall is None else SystemClock(wall=wall),
+        sources={name: spec.connector.as_source() for name, spec in graph.sources.items()},
+        sinks={name: spec.connector.as_sink() for name, spec in graph.sinks.items()},
+    )
+    engine.open()
+    async with asyncio.timeout(PATIENCE_S):
+        try:
+            yield engine
+        finally:
+            await engine.close(0.0)
+
+
+async def until(what: Callable[[], Any]) -> None:
+    while not what():
+        await asyncio.sleep(0)
+
+
+def app_of(name: str, handler: Any) -> App:
+    """An app with one event and this agent."""
+    app, events = App("shop"), MemorySource([{"k": "a"}])
+    events.end()
+    app.agent(on=app.source("in", events, key="k"), name=name, state=dict)(handler)
+    return app
+
+
+def sleeps(duration: str) -> Any:
+    async def sleep(ctx: Ctx, event: dict[str, Any]) -> None:
+        await ctx.sleep(duration)
+
+    return sleep
+
+
+async def ignores(ctx: Ctx, event: dict[str, Any]) -> None:
+    pass
+
+
+class Wall:
+    """A wall clock that somebody sets."""
+
+    def __init__(self) -> None:
+        self.clock, self.ahead = SystemClock(), 0
+        self.clock.start(0)
+
+    def __call__(self) -> int:
+        return (self.clock.now() + self.ahead) * 1000
+
+
+@pytest.mark.parametrize("duration", ["50s", "40m"])
+def test_what_a_leap_of_the_clock_makes_due_is_done_at_the_next_heartbeat(duration: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_S", 0.01)
+    app, store, wall = app_of("sleeper", sleeps(duration)), MemoryStore(app="shop"), Wall()
+
+    async def main() -> None:
+        async with opened(app, store, wall) as engine:
+            engine.start()
+            await until(lambda: list(store.runs(status="waiting")))
+            wall.ahead = 49 * MINUTE  # less than max_clock_jump
+            await engine.run(until_idle=True)
+            assert [run.status for run in store.runs()] == ["done"]
+
+    asyncio.run(main())
+
+
+def test_a_sleeping_run_of_an_agent_that_is_not_in_the_app_any_more_keeps_nobody_waiting() -> None:
+    store = MemoryStore(app="shop")
+
+    async def until_it_sleeps() -> None:
+        async with opened(app_of("sleeper", sleeps("30d")), store) as engine:
+            engine.start()
+            await until(lambda: list(store.runs(status="waiting")))
+
+    async def until_idle() -> None:
+        async with opened(app_of("other", ignores), store) as engine:
+            engine.start()
+            await engine.run(until_idle=True)
+
+    asyncio.run(until_it_sleeps())
+    asyncio.run(until_idle())
+    assert [(run.agent, run.status) for run in store.runs()] == [("sleeper", "waiting")], "it is kept until its agent comes back"
+
+
+# -------------------------------------------------------------------------------------------------------- ids are forgotten
+
+
+def test_ids_whose_time_is_over_are_all_forgotten_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_S", 0.001)
+    monkeypatch.setattr(module, "FORGET_ROWS", 10)
+    app, events = App("shop"), MemorySource()
+    app.agent(on=app.source("in", events, key="k", id="id", dedupe="1m"), name="a", state=dict)(ignores)
+    store, old = MemoryStore(app="shop"), Commit(0)
+    for source in ("in", SIGNALS):
+        for n in range(95):
+            old.put(SEEN, SeenRow(source, str(n), 0, 1))
+    store.write(old)
+
+    async def main() -> None:
+        async with opened(app, store) as engine:
+            engine.start()
+            await until(lambda: not store.tables()["seen"])  # with one look a minute it would take ten minutes
+
+    asyncio.run(main())
+
+
+def test_each_source_remembers_its_ids_for_its_own_time() -> None:
+    app = App("shop")
+    short = app.source("short", jsonl("short.jsonl"), key="k", id="id", dedupe="10m")
+    long = app.source("long", jsonl("long.jsonl"), key="k", id="id", dedupe="30d")
+    app.agent(on=[short, long], name="a", state=dict)(ignores)
+    with AppRun(app) as world:
+        for wait in ("5m", "1h", "7d"):
+            for source in (short, long):
+                world.send(source, {"k": "a", "id": "1"})
+            world.advance(wait)
+        assert {row.source: (row.events, row.duplicates) for row in world._store.sources()} == {"short": (2, 1), "long": (1, 2)}
+
+
+# ----------------------------------------------------------------------------------------------------------------- stopping
+
+
+class Full(MemoryStore):
+    """A disk that is full when it is told to be."""
+
+    full = False
+
+    def write(self, commit: Commit) -> None:
+        if self.full:
+            raise CommitRefused("the disk is full")
+        super().write(commit)
+
+
+def test_an_engine_that_is_stopped_while_the_store_refuses_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FLUSH_S", 0.05)
+    app, store = app_of("a", ignores), Full(app="shop")
+
+    async def main() -> None:
+        with pytest.raises(CommitRefused, match=r"stopped without the last commit \(the disk is full\); what is not durable will"):
+            async with opened(app, store) as engine:
+                store.full = True
+                engine.start()
+                await until(lambda e=engine: e.refusal)
+                engine.stop()
+                await engine.run()
+        store.full = False
+        async with opened(app, store) as engine:
+            engine.start()
+            await engine.run(until_idle=True)
+        assert [run.status for run in store.runs()] == ["done"]
+
+    asyncio.run(main())
