@@ -21,11 +21,6 @@ async def pay(cents: int) -> int:
     return cents
 
 
-@tool(effect=Effect.IDEMPOTENT, timeout="1d")
-async def slow() -> None:
-    await asyncio.sleep(3600)
-
-
 def shop(cents: int = 1) -> tuple[App, Any, Any]:
     """Two runs of a key wait at the same time, and each signal is for whichever comes first."""
     app = App("shop")
@@ -37,7 +32,8 @@ def shop(cents: int = 1) -> tuple[App, Any, Any]:
         try:
             return str((await ctx.receive("go")).value)
         except asyncio.CancelledError:
-            await slow()  # it gives the money back
+            await ctx.sleep("1d")  # no hurry with giving the money back
+            await pay(-cents)
             raise
 
     return app, source, a
@@ -77,7 +73,7 @@ def test_what_was_promised_to_a_run_that_is_cancelled_meanwhile_is_for_the_next_
         world.signal(agent, "go", "went", key="one")
         world.advance("1s")
         assert promised == [number]
-        first.expect("running")  # it is on its way out
+        first.expect("waiting")  # it is on its way out, and has let go of the key
         assert world.run_of("second").expect("done").output == "went"
         world.settle()
         first.expect("cancelled")
