@@ -77,3 +77,27 @@ def test_what_was_promised_to_a_run_that_is_cancelled_meanwhile_is_for_the_next_
         assert world.run_of("second").expect("done").output == "went"
         world.settle()
         first.expect("cancelled")
+
+
+def test_who_waits_for_just_this_is_served_before_who_takes_any() -> None:
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source, name="a", state=dict, waiting="release")
+    async def a(ctx: Ctx, event: dict[str, Any]) -> Any:
+        return (await ctx.receive("go", about=event["about"])).value
+
+    @app.agent(on=source, name="both", state=dict)
+    async def both(ctx: Ctx, event: dict[str, Any]) -> Any:
+        if event["about"]:
+            return [signal.value for signal in await asyncio.gather(ctx.receive("go"), ctx.receive("go", about="this"))]
+
+    with AppRun(app) as world:
+        world.send(source, {"k": "one", "id": "any", "about": None}, {"k": "one", "id": "this", "about": "this"})
+        world.settle()
+        for agent in (a, both):
+            world.signal(agent, "go", "for this", key="one", about="this")
+            world.signal(agent, "go", "for any", key="one", about="that")
+        world.settle()
+        assert [world.run_of(id, a).output for id in ("this", "any")] == ["for this", "for any"]
+        assert world.run_of("this", both).output == ["for any", "for this"]
