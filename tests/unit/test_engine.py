@@ -12,7 +12,6 @@ import pytest
 from millstream import App, Context, Effect, jsonl, tool
 from millstream.core.intake import Intake
 from millstream.core.mail import SIGNALS
-from millstream.core.steps import Steps
 from millstream.core.tables import SEEN, Commit, SeenRow
 from millstream.engine import engine as module
 from millstream.engine.clock import SystemClock
@@ -239,18 +238,22 @@ def test_an_engine_that_is_stopped_while_the_store_refuses_ends_and_says_so(monk
     monkeypatch.setattr(module, "FLUSH_S", 0.05)
     app, store = app_of("a", ignores), Full(app="shop")
 
-    async def main() -> None:
-        with pytest.raises(CommitRefused, match=r"stopped without the last commit \(the disk is full\); what is not durable will"):
-            async with opened(app, store) as engine:
-                store.full = True
-                engine.start()
-                await until(lambda e=engine: e.refusal)
-                engine.stop()
-                await engine.run()
-        store.full = False
+    async def stopped_while_it_is_full() -> None:
+        async with opened(app, store) as engine:
+            store.full = True
+            engine.start()
+            await until(lambda: engine.refusal)
+            engine.stop()
+            await engine.run()
+
+    async def until_idle() -> None:
         async with opened(app, store) as engine:
             engine.start()
             await engine.run(until_idle=True)
-        assert [run.status for run in store.runs()] == ["done"]
 
-    asyncio.run(main())
+    with pytest.raises(CommitRefused, match=r"stopped without the last commit \(the disk is full\); what is not durable will be"):
+        asyncio.run(stopped_while_it_is_full())
+    assert list(store.runs()) == []
+    store.full = False
+    asyncio.run(until_idle())
+    assert [run.status for run in store.runs()] == ["done"]

@@ -1,4 +1,4 @@
-"""Runs in memory and in the store: what is kept of those that wait and those that have ended, and for how long."""
+"""The life of runs, many of them: alarms of those that have ended, numbers that are used up."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 
 from millstream import App, Context, Effect, jsonl, tool
-from millstream.core.desk import Limits
 from millstream.core.identity import EPOCH_BITS
 from millstream.stores.memory import MemoryStore
 from millstream.testing import AppRun
 
 Ctx = Context[dict[str, Any]]
-TEXT = "x" * 1_000
 
 
 @tool(effect=Effect.READ)
