@@ -1,4 +1,4 @@
-"""Memory is bounded in bytes: sources wait, waiting handlers are put away, commits are cut, large queued payloads are read again."""
+"""Memory is bounded in bytes: sources wait, waiting handlers are put away, commits are cut, large queued payloads read again."""
 
 from __future__ import annotations
 

@@ -75,7 +75,8 @@ def test_a_command_without_an_engine_says_that_it_could_not_be_committed(
             await local.visit(Path("data"), {"op": "cancel", "run": run})
 
     with monkeypatch.context() as broken:
-        broken.setattr(local, "VISIT_S", 0.2)
+        if isinstance(error, CommitRefused):
+            broken.setattr(local, "VISIT_S", 2.0)  # it is tried again for so long
         broken.setattr(SqliteStore, "write", refusing(error))
         with pytest.raises(type(error), match=said):
             asyncio.run(cancel())
