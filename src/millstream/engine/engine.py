@@ -325,6 +325,10 @@ class Engine:
                 said = f"stopped without the last commit ({reason}); what is not durable will be done when it is started again"
                 self._fatal(CommitRefused(said))
 
+    def give_up(self, error: BaseException) -> None:
+        """End ``run`` with this error; nothing more is committed."""
+        self._fatal(error)
+
     def _fatal(self, error: BaseException) -> None:
         if self._failure is None:
             self._failure = error

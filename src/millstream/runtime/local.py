@@ -186,7 +186,10 @@ async def _answered(visitor: Engine, request: dict[str, Any]) -> Any:
             return asked.result()
         if broken.done():
             return broken.result()
-        raise CommitRefused(f"nothing was changed: {visitor.refusal or 'the store does not answer'}")
+        unknown = "the store does not answer; whether it was done, `millstream show` tells"
+        refused = CommitRefused(unknown if visitor.refusal is None else f"nothing was changed: {visitor.refusal}")
+        visitor.give_up(refused)  # or its end would try the commit again, behind this answer
+        raise refused
     finally:
         for task in (asked, broken):
             task.cancel()
