@@ -13,7 +13,8 @@ from millstream.core.effects import Effect, Ended, Next
 from millstream.core.intake import Intake
 from millstream.core.lifecycle import Lifecycle
 from millstream.core.mail import Mail
-from millstream.core.tables import RECORDS, SOURCES, Commit
+from millstream.core.slots import Slots
+from millstream.core.tables import LETTERS, RECORDS, SOURCES, Commit
 from millstream.testing.simulator import Failed, simulate
 
 SEEDS = 150
@@ -106,6 +107,49 @@ def test_an_id_that_is_accepted_and_not_durable_yet_is_remembered(monkeypatch: p
     assert found() is not None
 
 
+def test_a_letter_that_outlives_its_retry_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    delete = Commit.delete
+    monkeypatch.setattr(Commit, "delete", lambda self, table, key: None if table is LETTERS else delete(self, table, key))
+    assert found() == "accounted"
+
+
+def test_a_refused_event_that_is_tried_again_from_its_source_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    through = Intake._through
+
+    def from_the_source(self: Intake, op: Any, batch: Any, origin: Any, again: Any = None) -> None:
+        if again is None:
+            through(self, op, batch, origin)
+        else:
+            self._route(origin.source, batch, origin)
+
+    monkeypatch.setattr(Intake, "_through", from_the_source)
+    assert found() == "accounted"
+
+
 def test_a_signal_that_forgets_its_id_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Mail, "_is_known", lambda self, fact, id: False)
     assert found() == "signalled-once"
+
+
+def test_attempts_beyond_the_slots_of_a_tool_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = Slots.take
+
+    def lavish(self: Slots, place: Any, needs: Any) -> bool:
+        take(self, place, needs)
+        return True
+
+    monkeypatch.setattr(Slots, "take", lavish)
+    assert found() == "bounded"
+
+
+def test_waiting_handlers_that_keep_more_bytes_than_they_may_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    put_away = Lifecycle.put_away_the_longest_idle
+
+    def by_number_alone(self: Lifecycle) -> None:
+        limits = self.desk.limits
+        allowed, limits.idle_bytes = limits.idle_bytes, 1 << 30
+        put_away(self)
+        limits.idle_bytes = allowed
+
+    monkeypatch.setattr(Lifecycle, "put_away_the_longest_idle", by_number_alone)
+    assert found() == "bounded"

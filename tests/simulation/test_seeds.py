@@ -22,6 +22,7 @@ HAPPENED = (
     "starts of an unclean life",
     "retry",
     "signal",
+    "letters retried at a mended operator",
 )
 
 

@@ -427,6 +427,22 @@ def test_the_fingerprint_follows_the_text_of_the_module(tmp_path: Any) -> None:
     assert re.fullmatch("[0-9a-f]{16}", one.agents["act"].fingerprint)
 
 
+def test_the_fingerprint_follows_the_modules_beside_it_that_the_handler_uses(tmp_path: Any) -> None:
+    def compiled(fee: str) -> str:
+        namespace: dict[str, Any] = {"App": App, "tool": tool, "__name__": "shop"}
+        for name, text in {
+            "fees.py": f"def fee():\n    return {fee}\n",
+            "unused.py": f"UNUSED = {fee}\n",
+            "shop.py": "app = App('shop')\n@app.agent()\nasync def act(ctx, event):\n    return fee()\n",
+        }.items():
+            (tmp_path / name).write_text(text)
+            exec(compile(text, str(tmp_path / name), "exec"), namespace)
+        graph: Graph = namespace["app"].graph()
+        return graph.agents["act"].fingerprint
+
+    assert compiled("5") == compiled("5") != compiled("66")
+
+
 def test_the_graph_lists_the_tools_that_handlers_name() -> None:
     inner = tool(name="inner")(page.fn)
     table = [tool(name="listed")(page.fn)]

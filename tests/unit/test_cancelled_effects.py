@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
 from millstream import App, Context, Effect, jsonl, tool
-from millstream.runtime.local import engine
+from millstream.testing import AppRun
 
 said: list[str] = []
 
@@ -23,27 +21,29 @@ async def slow() -> str:
         await asyncio.sleep(30)
     except asyncio.CancelledError:
         said.append("told")
+        await asyncio.sleep(5)
+        said.append("ended")
         return "done after all"
     return "done"
 
 
 async def asyncio_timeout() -> None:
-    async with asyncio.timeout(0.05):
+    async with asyncio.timeout(10):
         await slow()
 
 
 async def wait_for() -> None:
-    await asyncio.wait_for(slow(), 0.05)
+    await asyncio.wait_for(slow(), 10)
 
 
 async def anyio_fail_after() -> None:
-    with anyio.fail_after(0.05):
+    with anyio.fail_after(10):
         await slow()
 
 
 async def sibling_fails() -> None:
     async def failing() -> None:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(10)
         raise TimeoutError
 
     try:
@@ -54,33 +54,35 @@ async def sibling_fails() -> None:
         raise TimeoutError from None
 
 
+@pytest.mark.parametrize("put_away", [False, True], ids=["live", "replayed"])
 @pytest.mark.parametrize("way", [asyncio_timeout, wait_for, anyio_fail_after, sibling_fails])
-def test_the_handler_goes_on_when_the_outcome_is_recorded(
-    way: Callable[[], Coroutine[Any, Any, None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "in.jsonl").write_text('{"k": "a"}\n')
+def test_the_handler_goes_on_when_the_outcome_is_recorded(way: Callable[[], Coroutine[Any, Any, None]], put_away: bool) -> None:
     said.clear()
     app = App("cancelling")
-    source = app.source("in", jsonl("in.jsonl"), key="k")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
 
-    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> dict[str, Any]:
+    @app.agent(on=source, name="a")
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> str:
         try:
             await way()
         except TimeoutError:
-            said.append("timed out")
-        return {"said": list(said)}
+            if not said[2:]:
+                said.append("timed out")
+        await ctx.receive("go")
+        return "goes on"
 
-    app.agent(on=source, name="a")(handler).output.sink(jsonl("out.jsonl"))
-
-    async def main() -> list[str | None]:
-        async with engine(app.graph(), tmp_path / "data") as running:
-            running.start()
-            await asyncio.wait_for(running.run(until_idle=True), 20)
-            row = next(iter(running.store.runs()))
-            assert row.status == "done", row.error
-            records = running.store.histories([row.run])[0].records
-            return [record.result for record in records if record.kind == "resulted"]
-
-    assert asyncio.run(main()) == ['"done after all"']
-    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [{"said": ["told", "timed out"]}]
+    with AppRun(app, put_away=put_away) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.advance("9s")
+        (attempt,) = world.attempts(slow)
+        assert (attempt.ended, said) == (None, []), "it is under way"
+        world.advance("3s")
+        assert (attempt.ended, said) == (None, ["told"]), "its time is over, and the handler waits for its end"
+        world.settle()
+        assert said == ["told", "ended", "timed out"]
+        world.signal("a", "go", key="a")
+        world.settle()
+        run = world.run().expect("done")
+        assert run.output == "goes on"
+        assert run.step(slow).result == "done after all"
+        assert (attempt.ended, world.effects(slow).total()) == ("returned", 1)

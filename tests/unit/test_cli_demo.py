@@ -38,6 +38,13 @@ def test_every_promise_is_kept_though_the_app_was_killed_at_least_twice(played: 
     assert " 0 lost; no receipt is there twice" in told.stdout
 
 
+def test_each_kill_comes_behind_some_progress(played: Played) -> None:
+    _, told = played
+    kills = [int(number) for number in re.findall(r"killed with SIGKILL after .*: (\d+) of 96 effects", told.stdout)]
+    assert kills == sorted(set(kills))
+    assert kills[0] > 0
+
+
 def test_the_folder_is_left_to_be_looked_at(played: Played) -> None:
     folder, _ = played
     assert {"app.py", "far_side.py", "orders.jsonl", "receipts.jsonl", "ledger.jsonl"} <= {path.name for path in folder.iterdir()}

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from millstream.cli import listing, output
 from millstream.cli.main import main
+from millstream.cli.output import brief_time
+from millstream.testing.conformance.stores import letter
 
 COMMAND = [sys.executable, "-m", "millstream"]
 
@@ -167,6 +172,36 @@ def test_the_table_of_doubts_says_how_to_settle_them(call: Call) -> None:
     assert "millstream resolve STEP --result JSON" in err
 
 
+def test_the_table_of_doubts_has_the_key_that_one_searches_for(call: Call) -> None:
+    (doubt,) = objects(call, "doubts")
+    heading, row = call("doubts")[1].splitlines()
+    assert row[heading.index("IDEMPOTENCY KEY") :].startswith(doubt["idempotency_key"])
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_on_a_terminal_nothing_is_broken_within_a_word(call: Call, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    words = {word for command in ("runs", "doubts", "dead-letters") for text in call(command)[1:] for word in text.split()}
+    monkeypatch.setattr(output, "is_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    now = brief_time(time.time_ns() // 1000)
+    for command in ("runs", "doubts", "dead-letters"):
+        for text in call(command)[1:]:
+            assert all(len(line) <= columns for line in text.splitlines())
+            shown = {word for word in text.split() if not (columns < 100 and f"{now[:11]}{word}" in words)}
+            assert shown <= words | {"idempotency", "key"}
+
+
+def test_a_narrow_terminal_has_the_time_of_day_and_notes_on_lines_of_their_own(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "is_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = call("runs")[1].splitlines()
+    assert "NOTE" not in lines[0]
+    assert re.search(r"failed +wrong +(\d\d:\d\d:\d\dZ|\d{4}-\d\d-\d\d) +[\d.]+ ms$", "\n".join(lines), re.MULTILINE)
+    assert "    ValueError: no such article" in lines
+
+
 # --- dead letters ---------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +216,19 @@ def test_dead_letters_as_json_have_these_fields(call: Call) -> None:
 def test_the_table_of_dead_letters_is_safe_for_a_terminal(call: Call) -> None:
     _, out, _ = call("dead-letters")
     assert '{"id": \\x1b[31m' in out
+
+
+def test_a_dead_letter_that_was_cut_says_so() -> None:
+    row = letter(1, kept="cut", data="abc", size=2_000_000)
+    assert listing._letter_json(row)["data"] == "abc... (cut, of 2,000,000 bytes)"
+    assert listing._letter_cells(row)[-1] == "abc... (cut, of 2,000,000 bytes)"
+    assert listing._letter_json(letter(1, data="abc", size=3))["data"] == "abc"
+
+
+def test_a_dead_letter_that_cannot_be_retried_says_so() -> None:
+    row = letter(1, kept="evidence", data="{1, 2}", size=6)
+    assert listing._letter_json(row)["data"] == "{1, 2}"
+    assert listing._letter_cells(row)[-1] == "{1, 2} (evidence only: it cannot be retried)"
 
 
 def test_dead_letters_are_not_read_again_without_an_engine(call: Call) -> None:

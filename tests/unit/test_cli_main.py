@@ -16,7 +16,8 @@ COMMANDS = ["demo", "new", "run", "runs", "show", "state", "doubts", "resolve", 
 
 def millstream(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "millstream", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    environment = {**os.environ, "COLUMNS": "80"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_help_lists_these_commands_and_no_others() -> None:
@@ -42,6 +43,8 @@ def test_the_help_of_each_command_has_an_example(command: str) -> None:
     told = millstream(command, "--help")
     assert told.returncode == 0
     assert f"\n  millstream {command}" in told.stdout
+    assert [line for line in told.stdout.splitlines() if len(line) > 80] == []
+    assert not re.search(r"<\w|\[required|\{[A-Z(]", told.stdout), "marks of Typer's own"
 
 
 def test_the_version_is_that_of_the_package() -> None:

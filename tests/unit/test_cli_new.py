@@ -39,7 +39,19 @@ def test_the_project_has_these_files_and_its_name_in_them(project: Path) -> None
 def test_its_tests_pass_with_plain_pytest(project: Path) -> None:
     told = command(project, "pytest", "-q", "-p", "no:cacheprovider")
     assert told.returncode == 0, told.stdout
-    assert "2 passed" in told.stdout
+    assert "5 passed" in told.stdout
+
+
+def test_what_it_needs_beyond_millstream_is_said_and_nothing_leads_nowhere(project: Path, tmp_path: Path) -> None:
+    told = command(tmp_path, "millstream", "new", "shop").stdout
+    assert "python -m pip install pytest" in told
+    assert "python -m pip install pytest" in (project / "README.md").read_text()
+    assert not any("://" in path.read_text() for path in project.iterdir())
+
+
+def test_its_tests_leave_no_data_behind(project: Path) -> None:
+    assert not (project / ".millstream").exists()
+    assert not (project / "receipts.jsonl").exists()
 
 
 def test_it_runs_as_its_readme_says(project: Path, tmp_path: Path) -> None:

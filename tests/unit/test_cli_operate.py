@@ -190,6 +190,72 @@ def test_a_waiting_run_is_cancelled(shop: Path, call: Call) -> None:
     assert status(call, "of-large") == (found, "cancelled")
 
 
+def note(call: Call, key: str) -> str:
+    return call("runs", "--key", key)[1].splitlines()[1].partition("cancelled ")[2].partition("cancelled ")[2].strip()
+
+
+def test_a_failed_run_is_cancelled_at_once_and_its_note_is_as_that_of_a_waiting_one(
+    shop: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "carol")
+    run(shop, "wrong", "large")
+    assert call("cancel", status(call, "of-wrong")[0]) == (0, "", "cancelled\n")
+    assert "takes effect with the next" in call("cancel", status(call, "of-large")[0])[2]
+    run(shop)
+    assert [status(call, key)[1] for key in ("of-wrong", "of-large")] == ["cancelled", "cancelled"]
+    assert [note(call, key) for key in ("of-wrong", "of-large")] == ["by carol", "by carol"]
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["of-large", "aproval", "--about", "large"], "waits for signal approval about large"),
+        (["of-large", "approval", "--about", "lagre"], "waits for signal approval about large"),
+        (["of-large", "approval"], "waits for signal approval about large"),
+        (["of-lagre", "approval", "--about", "large"], "fulfil, key 'of-lagre' has handled no event yet"),
+        (["of-fine", "approval"], "no run of fulfil, key 'of-fine' waits"),
+    ],
+)
+def test_a_signal_that_nobody_waits_for_is_kept_and_said_to_be(shop: Path, call: Call, words: list[str], hint: str) -> None:
+    run(shop, "large", "fine")
+    key, name, *about = words
+    code, out, err = call("signal", "fulfil", key, name, "1", *about)
+    assert (code, out) == (0, "")
+    assert err.startswith("signal sent; nobody waits for it now; it is kept\n")
+    assert hint in err
+
+
+def test_an_id_of_another_partition_names_no_run_whatever_the_command(shop: Path, call: Call) -> None:
+    run(shop, "lost")
+    found, _ = status(call, "of-lost")
+    partition, _, number = found.partition("-")
+    wrong = f"{(int(partition) + 1) % 64}-{number}"
+    for arguments in (
+        ["show", wrong],
+        ["show", f"{wrong}/letter"],
+        ["retry", wrong],
+        ["cancel", wrong],
+        ["signal", wrong, "approval", "1"],
+        ["resolve", f"{wrong}/letter", "--retry"],
+        ["resolve", f"{wrong}/letter", "--fail", "no"],
+    ):
+        said = f"error: there is no run {wrong}; {found} is of agent fulfil, key 'of-lost'\n"
+        assert call(*arguments) == (1, "", said), arguments
+    assert status(call, "of-lost") == (found, "in_doubt")
+
+
+def test_a_step_that_is_not_there_is_told_what_is_in_doubt(shop: Path, call: Call) -> None:
+    run(shop, "lost", "fine")
+    found, _ = status(call, "of-lost")
+    assert call("resolve", f"{found}/lettre", "--retry") == (
+        1,
+        "",
+        f"error: there is no step {found}/lettre in doubt; in doubt there: {found}/letter\n",
+    )
+    assert call("resolve", f"{found}/letter", "--fail", "no")[0] == 0
+    assert f"step {found}/letter is not in doubt" in call("resolve", f"{found}/letter", "--fail", "no")[2]
+
+
 def test_a_command_waits_for_an_engine_that_is_about_to_let_go(shop: Path, call: Call) -> None:
     run(shop, "wrong")
     found, _ = status(call, "of-wrong")
@@ -216,16 +282,19 @@ def test_a_command_gives_up_on_what_holds_the_folder_and_does_not_answer(
 
 @pytest.mark.usefixtures("engine")
 def test_a_running_engine_is_asked_and_has_committed_when_the_command_returns(shop: Path, call: Call) -> None:
-    assert call("signal", "fulfil", "of-large", "other", "1") == (0, "", "signal sent\n")
+    assert call("signal", "fulfil", "of-large", "other", "1")[0] == 0
     found, _ = status(call, "of-large")  # its event came before the signal, so it is durable too
-    assert call("signal", found, "other", "1") == (0, "", "signal sent\n")
+    waits = f"run {found} waits for signal approval about large"
+    assert call("signal", found, "other", "1") == (0, "", f"signal sent; nobody waits for it now; it is kept\n{waits}\n")
     assert call("retry", found)[0] == 1
-    assert call("cancel", found) == (0, "", "cancellation is recorded\n")
+    assert call("signal", found, "approval", "1", "--about", "large") == (0, "", "signal sent\n")
+    assert status(call, "of-large") == (found, "done")
     (shop / "repaired").touch()
-    assert call("dead-letters", "--retry") == (0, "", "1 dead letter became events, 0 remain\n")
+    assert call("dead-letters", "--retry") == (0, "", "1 dead letter became an event, 0 remain\n")
     assert call("dead-letters", "--json") == (0, "", "")
     assert status(call, "nobody")[0]
-    assert call("dead-letters", "--retry", "--json")[1] == '{"retried": 0, "remaining": 0}\n'
+    nothing = {"retried": 0, "duplicates": 0, "refused": 0, "reason": None, "cannot": {}, "remaining": 0}
+    assert json.loads(call("dead-letters", "--retry", "--json")[1]) == nothing
 
 
 def test_after_kill_9_the_socket_that_is_left_is_no_engine(engine: subprocess.Popen[str], shop: Path, call: Call) -> None:
@@ -236,6 +305,23 @@ def test_after_kill_9_the_socket_that_is_left_is_no_engine(engine: subprocess.Po
     code, _, err = call("signal", "fulfil", "of-large", "approval", "1", "--about", "large")
     assert code == 0
     assert "no engine runs" in err
+
+
+def test_a_result_that_is_not_what_the_tool_returns_is_refused_and_the_step_stays_in_doubt(
+    engine: subprocess.Popen[str], shop: Path, call: Call
+) -> None:
+    with (shop / "orders.jsonl").open("a") as lines:
+        lines.write('{"id": "lost", "customer": "of-lost"}\n')
+    assert engine.stderr is not None
+    line = next(line for line in iter(engine.stderr.readline, "") if "in doubt: " in line)
+    step = line.partition("in doubt: ")[2].split()[0]
+    code, out, err = call("resolve", step, "--result", '{"posted": true}')
+    assert (code, out) == (1, "")
+    assert f"{step} stays in doubt: the result must be what letter returns, str: Expected `str`" in err
+    assert 'given was {"posted":true}' in err
+    assert json.loads(call("doubts", "--json")[1])["step"] == step
+    assert call("resolve", step, "--result", '"posted"')[0] == 0
+    assert call("doubts", "--json")[1] == ""
 
 
 # --- what cannot be done --------------------------------------------------------------------------------------------------
@@ -271,15 +357,25 @@ def test_what_is_not_there_or_not_possible_is_an_error_with_exit_code_1(shop: Pa
     run(shop, "fine")
     done = status(call, "of-fine")[0]
     for arguments, said in (
-        (["signal", "nobody", "x", "approval", "1"], "fulfil"),
+        (["signal", "nobody", "x", "approval", "1"], "there is no agent 'nobody'; there are: fulfil\n"),
         (["signal", done, "approval", "1"], "done"),
         (["signal", "1-1-4000", "approval", "1"], "1-1-4000"),
         (["retry", done], "is done"),
         (["retry", "1-1-4000"], "1-1-4000"),
         (["cancel", done], "is done"),
-        (["resolve", f"{done}/letter", "--retry"], "not in doubt"),
+        (["resolve", f"{done}/letter", "--retry"], f"no step {done}/letter in doubt; nothing of run {done} is"),
     ):
         code, out, err = call(*arguments)
         assert (code, out) == (1, ""), arguments
         assert said in err
         assert err.startswith("error: ")
+
+
+def test_what_became_of_dead_letters_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    cannot = {"cut": 1, "evidence only": 2}
+    operate._tell_others({"duplicates": 2, "refused": 1, "reason": "operator op raised \x1b", "cannot": cannot, "remaining": 4})
+    assert capsys.readouterr().err.splitlines() == [
+        "2 were duplicates of events that had come otherwise, and are gone",
+        "1 were refused again, the first because: operator op raised \\x1b",
+        "3 cannot be retried: 1 cut, 2 evidence only",
+    ]

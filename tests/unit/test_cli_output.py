@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
 
 import pytest
@@ -36,6 +37,11 @@ def test_json_lines_are_safe_for_a_terminal_and_the_same_value() -> None:
     line = output.jsonl(value)
     assert line.isprintable()
     assert json.loads(line) == value
+
+
+@pytest.mark.parametrize("length", range(1, 100))
+def test_what_is_cut_never_gets_longer(length: int) -> None:
+    assert len(output.cut("x" * length, 20, "; --full shows all")) <= length
 
 
 def test_what_is_cut_says_how_much() -> None:
@@ -83,19 +89,110 @@ def test_a_table_in_a_pipe_is_aligned_complete_and_needs_no_rich(capsys: pytest.
     assert lines == ["RUN      NOTE", f"1-1-1    {'x' * 200}", "10-1-17  \\x1b[2J"]
 
 
-def test_a_table_on_a_terminal_takes_markup_as_text_and_never_cuts_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> Terminal:
+    """Makes stdout and stderr a terminal without colours."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
-    run = "63-1000000-4000000000"
-    output.table(("RUN", "NOTE"), [[run, "[red]" + "word " * 30]])
-    assert run in terminal.getvalue()
-    assert "[red]" in terminal.getvalue()
+    return terminal
+
+
+ROWS = [["63-1-4000000000", "of/a/rather/long/customer", "in_doubt", "2026-01-02T03:04:05Z", "[red]" + "word " * 20]]
+COLUMNS = ("RUN", "KEY", "STATUS", "CREATED", "NOTE")
+
+
+def test_a_narrow_table_has_its_note_below_in_whole_words_and_ids_and_times_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch, 80)
+    output.table(COLUMNS, ROWS, {"NOTE": ""})
+    heading, row, *note = terminal.getvalue().splitlines()
+    assert heading.split() == ["RUN", "KEY", "STATUS", "CREATED"]
+    assert row.split() == ROWS[0][:4]
+    assert all(line.startswith("    ") and len(line) <= 80 for line in note)
+    assert " ".join(note).split() == ROWS[0][4].split()
+
+
+def test_a_wide_table_has_its_note_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch, 120)
+    output.table(COLUMNS, ROWS, {"NOTE": ""})
+    heading, row, *others = terminal.getvalue().splitlines()
+    assert heading.endswith("NOTE")
+    assert row.split()[:5] == [*ROWS[0][:4], "[red]word"]
+    assert all(line.startswith(" " * heading.index("NOTE")) for line in others)
+
+
+def test_where_not_all_fits_a_key_is_broken_last_and_an_id_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch, 50)
+    output.table(("RUN", "KEY", "EVENT"), [["63-1000000-4000000000", "customer-42", "e" * 40]])
+    lines = terminal.getvalue().splitlines()
+    assert "63-1000000-4000000000  customer-42" in lines[1]
+    assert "".join(line.split()[-1] for line in lines[1:]) == "e" * 40
+
+
+def test_a_row_on_a_coloured_terminal_is_aligned_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch, 80)
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "xterm")
+    output.table(("STATUS", "KEY"), [["done", "done-1"], ["in_doubt", "東京"]])
+    assert terminal.getvalue().splitlines() == [
+        "\x1b[1mSTATUS    KEY\x1b[0m",
+        "\x1b[32mdone\x1b[0m      done-1",
+        "\x1b[1;33min_doubt\x1b[0m  東京",
+    ]
+
+
+def test_text_is_broken_between_words_and_goes_on_under_its_own_indent(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch, 20)
+    output.tell("  one two three four five six")
+    assert terminal.getvalue().splitlines() == ["  one two three four", "    five six"]
+
+
+def test_a_word_that_fits_no_line_is_broken_behind_a_comma_if_one_is_near() -> None:
+    assert output.wrapped('{"a":1,"b":22,"c":333}', 16, "") == ['{"a":1,"b":22,', '"c":333}']
+    assert output.wrapped("x" * 25, 10, "  ") == ["x" * 10, "  " + "x" * 8, "  " + "x" * 7]
+    assert output.wrapped("東京東京", 5, "") == ["東京", "東京"]
+
+
+def test_a_command_that_does_not_fit_can_be_pasted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch, 100)
+    line = "millstream resolve 1-1-1/letter --result '\"by hand, today\"' --data 'with space'"
+    assert output.command(line, terminal) == f"  {line}"
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = output.command(line, terminal)
+    assert all(len(part) <= 40 for part in shown.split("\n"))
+    assert shlex.split(shown.replace("\\\n", "")) == shlex.split(line)
+
+
+def test_choices_stand_beside_what_they_mean_where_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch, 80)
+    rows = [("resolve --retry", "do it now"), ("resolve --fail TEXT", "it failed")]
+    assert output.choices(rows, terminal) == "  resolve --retry       do it now\n  resolve --fail TEXT   it failed"
+    monkeypatch.setenv("COLUMNS", "24")
+    assert output.choices(rows, terminal).splitlines() == [
+        "  resolve --retry",
+        "      do it now",
+        "  resolve --fail TEXT",
+        "      it failed",
+    ]
+
+
+def test_a_short_time_is_that_of_the_day_or_another_days_date() -> None:
+    now = 1_767_323_045_123_456
+    assert output.short_time(now, now) == "03:04:05Z"
+    assert output.short_time(now, now + 86_400_000_000) == "2026-01-02"
+
+
+def test_an_error_on_a_terminal_goes_on_under_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch, 30)
+    with pytest.raises(typer.Exit):
+        output.fail("what happened and where it did")
+    assert terminal.getvalue().splitlines() == ["error: what happened and where", "       it did"]
 
 
 def test_an_error_is_one_block_on_stderr_and_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:

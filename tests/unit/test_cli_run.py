@@ -15,10 +15,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from millstream import App, jsonl
+from millstream import App, Context, jsonl
 from millstream.cli.main import main
 from millstream.cli.progress import WARNINGS, Progress
 
@@ -347,6 +348,70 @@ def test_on_a_terminal_a_block_is_kept_current_and_the_cursor_is_given_back(shop
     assert re.search(r"events/s [\d,]+  accepted [\d,]+  done [\d,]+  failed 0  active [\d,]+  waiting 0  in doubt 0", text)
     assert text.index("\x1b[?25l") < text.rindex("\x1b[?25h")
     assert text.rstrip().endswith("200 accepted, 200 done, 0 failed, 200 outputs")
+
+
+def progress_of(app: App, folder: Path) -> Progress:
+    return Progress(app.graph(), folder)
+
+
+def test_what_is_said_while_the_folder_is_recovered_comes_behind_the_first_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = App("early")
+    app.source("orders", jsonl("orders.jsonl"), key="id").sink(jsonl("out.jsonl"))
+    shown = progress_of(app, tmp_path)
+    shown.log("warning", "run 1-1-1 failed")
+    shown.start()
+    first, second = capsys.readouterr().err.splitlines()
+    assert "info: early on " in first
+    assert second.endswith("warning: run 1-1-1 failed")
+
+
+def test_what_is_said_before_it_could_start_is_told_when_it_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = progress_of(App("early"), tmp_path)
+    shown.log("warning", "run 1-1-1 failed")
+    shown.close()
+    assert capsys.readouterr().err.endswith("warning: run 1-1-1 failed\n")
+
+
+def test_a_source_that_nothing_handles_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    app = App("unhandled")
+    app.source("forgotten", jsonl("a.jsonl"), key="id").filter(bool)
+    app.source("copied", jsonl("b.jsonl"), key="id").map(lambda value: value).sink(jsonl("out.jsonl"))
+    handled = app.source("handled", jsonl("c.jsonl"), key="id")
+
+    @app.agent(on=handled.filter(bool))
+    async def agent(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> None: ...
+
+    progress_of(app, tmp_path).start()
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert warnings[0].endswith("warning: nothing handles 'forgotten': its events are counted and not kept")
+
+
+def test_lines_behind_the_first_of_a_message_are_indented(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = progress_of(App("lines"), tmp_path)
+    shown.start()
+    capsys.readouterr()
+    shown.log("warning", "recorded is [1]\n2026-01-01T00:00:00Z info: and now [2]")
+    told = capsys.readouterr().err
+    assert told.endswith("warning: recorded is [1]\n    2026-01-01T00:00:00Z info: and now [2]\n")
+
+
+def test_a_run_that_diverges_is_not_counted_among_those_that_failed_and_one_duplicate_is_one(shop: Path) -> None:
+    waits = 'await charge(order["id"] + PRICE)\n    await ctx.receive("go")\n    return {"order": order["id"], "receipt": ""}\n'
+    edited = APP.replace('return {"order": order["id"], "receipt": await charge(order["id"])}\n', waits)
+    (shop / "app.py").write_text('PRICE = "1"\n' + edited)
+    write_orders(shop, "a", "a", "wrong")
+    summary = millstream(shop, "run", "app.py", "--until-idle").stderr
+    assert "2 accepted, 0 done, 1 failed, 0 outputs, 1 duplicate\n" in summary
+    (shop / "app.py").write_text('PRICE = "2"\n' + edited)
+    assert millstream(shop, "signal", "fulfil", "a", "go", "1").returncode == 0
+    summary = millstream(shop, "run", "app.py", "--until-idle").stderr
+    assert "0 accepted, 0 done, 0 failed, 0 outputs, 1 diverged\n" in summary
+    assert "1 run diverged: `millstream runs --status diverged`" in summary
+    assert "\\n" not in summary
+    assert re.search(r"diverged: .* is recorded with the arguments .*\n    and the handler now asks for it with ", summary)
 
 
 def test_beyond_a_number_of_warnings_they_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,14 +8,21 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from millstream.cli import output
 from millstream.cli.main import main
+from millstream.cli.output import brief_time
+from millstream.cli.show import Story, Told, read
+from millstream.cli.tracebacks import place, without_ours
+from millstream.core.identity import parse_run_id
 from millstream.runtime.local import visit
+from millstream.stores.sqlite import SqliteStore
 
 COMMAND = [sys.executable, "-m", "millstream"]
 
@@ -159,7 +166,7 @@ def test_a_story_is_told_from_the_event_to_the_outcome(show: Show, runs: tuple[P
         "ValueError: card refused",
         "Tried again (2nd time)",
         'book("full")  VERIFIED, key ',
-        "attempt 1: it may or may not have happened; its probe is asked",
+        "attempt 1: it may or may not have happened; its probe was asked",
         "ConnectionError: reset",
         'its probe says that it happened, and returned "B-7"',
         'letter("full")  AT_MOST_ONCE, key ',
@@ -184,10 +191,140 @@ def test_long_values_are_cut_with_a_note_unless_full(show: Show) -> None:
     assert "x" * 1000 in show("full", "--full")[1]
 
 
-def test_the_story_of_a_failed_run_ends_with_its_error_and_what_to_do(show: Show, runs: tuple[Path, dict[str, str]]) -> None:
+def test_the_story_of_a_failed_run_ends_with_its_error_its_place_and_what_to_do(
+    show: Show, runs: tuple[Path, dict[str, str]]
+) -> None:
     _, story, _ = show("broken")
-    in_order(story, "Failed 2", "Traceback", "RuntimeError: broken\n", "in two lines", f"millstream retry {runs[1]['broken']}")
+    line = 1 + APP.splitlines().index('        raise RuntimeError("broken\\nin two lines")')
+    retry = f"millstream retry {runs[1]['broken']}"
+    in_order(story, "Failed 2", "RuntimeError: broken\n", "in two lines\n", f"at app.py:{line} in fulfil\n", "Traceback", retry)
     assert story.count("RuntimeError: broken") == 1
+    assert "millstream/agents" not in story
+
+
+def told(runs: tuple[Path, dict[str, str]], event: str) -> Told:
+    store = SqliteStore(runs[0] / ".millstream/orders/millstream.db", app=None, partitions=None, read_only=True)
+    try:
+        found = read(store, parse_run_id(runs[1][event]).number)
+    finally:
+        store.close()
+    assert found is not None
+    return found
+
+
+def story(told: Told) -> str:
+    return "\n".join(Story(told, None, Path("nowhere")).lines())
+
+
+def while_its_probe_is_waited_for(runs: tuple[Path, dict[str, str]]) -> Told:
+    found = told(runs, "full")
+    kinds = [(record.kind, record.tool) for record in found.records]
+    until = kinds.index(("attempted", "book")) + 1
+    return found._replace(row=found.row._replace(status="running", finished=None), records=found.records[:until])
+
+
+def test_while_a_probe_is_waited_for_it_is_said_when_it_will_be_asked(runs: tuple[Path, dict[str, str]]) -> None:
+    found = while_its_probe_is_waited_for(runs)
+    last, now = found.records[-1], time.time_ns() // 1000
+
+    def due(at: int | None) -> str:
+        note = json.loads(last.note or "") | {"due": at}
+        return story(found._replace(records=[*found.records[:-1], last._replace(note=json.dumps(note))]))
+
+    assert f"its probe will be asked at {brief_time(now + 90_000_000)}, in 1 min " in due(now + 90_000_000)
+    assert "its probe is being asked" in due(now - 1)
+    assert "its probe will be asked when the app runs again" in due(None)
+
+
+def test_the_record_knows_when_a_probe_will_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MILLSTREAM_DATA", raising=False)
+    app = APP.replace('settle="0s"', 'settle="1h"').replace('    await ctx.receive("approval", about=order["id"])\n', "")
+    (tmp_path / "app.py").write_text(app)
+    (tmp_path / "repaired").touch()
+    (tmp_path / "orders.jsonl").write_text('{"id": "slow", "customer": "ada"}\n')
+    engine = subprocess.Popen([*COMMAND, "run", "app.py"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        deadline, shown = time.monotonic() + 30, ""
+        while "its probe will be asked at 2" not in shown:
+            assert time.monotonic() < deadline, shown
+            listed = subprocess.run([*COMMAND, "runs", "--agent", "fulfil", "--json"], cwd=tmp_path, capture_output=True, text=True)
+            shown = millstream(tmp_path, "show", json.loads(listed.stdout)["run"]) if listed.stdout else ""
+    finally:
+        engine.kill()
+        engine.wait()
+    assert re.search(r"its probe will be asked at .*Z, in (59 min|1 h)", shown)
+
+
+def test_a_retry_says_who_wanted_it_and_when_if_that_is_recorded(runs: tuple[Path, dict[str, str]]) -> None:
+    found = told(runs, "full")
+    first = next(place for place, record in enumerate(found.records) if record.generation == 1)
+    wanted = found.records[first]._replace(kind="retried", step=None, tool=None, args=None, result=None, note='{"by": "ann"}')
+    text = story(found._replace(records=[*found.records[:first], wanted, *found.records[first:]]))
+    assert re.search(r"^Tried again \(2nd time\), wanted by ann at \+", text, re.MULTILINE)
+    queued = found._replace(row=found.row._replace(status="queued", started=None), records=[*found.records[:first], wanted])
+    in_order(story(queued), "Tried again (2nd time), wanted by ann", "It waits for its turn to be tried again")
+
+
+def test_a_signal_that_was_refused_is_told_with_the_reason(runs: tuple[Path, dict[str, str]]) -> None:
+    found = told(runs, "full")
+    note = '{"refused": "Expected `bool`", "by": "ann", "id": "1"}'
+    received = next(record for record in found.records if record.kind == "received")
+    refused = received._replace(kind="noted", note=note, result=None)
+    in_order(
+        story(found._replace(records=[refused, *found.records])),
+        "signal approval, sent by ann, is not what it waits for: Expected `bool`\n",
+        "signal approval about full, sent by ann",
+    )
+
+
+def test_where_a_retry_comes_to_the_same_end_it_is_not_suggested(runs: tuple[Path, dict[str, str]]) -> None:
+    found = told(runs, "full")
+    settled = next(record for record in found.records if record.kind == "resulted" and record.step == "letter")
+    denied = '{"type": "Denied", "message": "no stamp", "data": null}'
+    settled = settled._replace(result=None, error=denied, note='{"settled": "fail", "by": "bob"}')
+    row = found.row._replace(status="failed", error=denied)
+    text = story(found._replace(row=row, records=[*found.records[:-1], settled]))
+    assert "letter was settled as failed by bob; a retry will not perform it" in text
+    assert "millstream retry" not in text
+    other = found._replace(row=row._replace(error='{"type": "ValueError", "message": "no stamp", "data": null}'))
+    assert "millstream retry" in story(other)
+
+
+def test_on_a_terminal_lines_go_on_under_their_beginning_and_keys_stay_whole(
+    show: Show, runs: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {record.key for record in told(runs, "full").records if record.kind == "intended"}
+    monkeypatch.setattr(output, "is_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    _, text, _ = show("full")
+    assert all(len(line) <= 60 for line in text.splitlines())
+    assert keys <= set(text.split())
+    assert re.search(r'^ +\+[\d.]+ m?s  charge\("full"\)  IDEMPOTENT, key\n {15}[0-9a-f]{32}$', text, re.MULTILINE)
+
+
+def test_frames_of_ours_are_dropped_within_groups_too_and_the_place_is_that_of_the_group() -> None:
+    text = """  + Exception Group Traceback (most recent call last):
+  |   File "/venv/lib/python3.11/site-packages/millstream/agents/agent.py", line 123, in handler
+  |     return await fn(Context())
+  |            ^^^^^^^^^^^^^^^^^^^
+  |   File "/srv/shop/app.py", line 5, in fulfil
+  |     async with asyncio.TaskGroup() as group:
+  |   File "/usr/lib/python3.11/asyncio/taskgroups.py", line 145, in __aexit__
+  |     raise me from None
+  | ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)
+  +-+---------------- 1 ----------------
+    | Traceback (most recent call last):
+    |   File "/srv/shop/app.py", line 9, in one
+    |     return {}["nope"]
+    | KeyError: 'nope'
+    +------------------------------------
+"""
+    kept = without_ours(text)
+    assert [line for line in kept if "millstream" in line or "fn(Context" in line or "^" in line] == []
+    assert len(kept) == len(text.splitlines()) - 3
+    assert place(text) == "/srv/shop/app.py:5 in fulfil"
+    assert place("KeyError: 'nope'") is None
 
 
 def test_a_run_that_was_sent_its_event_names_the_sender(show: Show, runs: tuple[Path, dict[str, str]]) -> None:

@@ -351,3 +351,12 @@ def test_an_argument_that_cannot_be_recorded_is_named(args: Any, kwargs: Any, er
 def test_pydantic_is_not_imported_for_other_types() -> None:
     script = "import sys, millstream.agents.app as a; a.same_each_time(dict); print('pydantic' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "False"
+
+
+def test_what_was_written_is_read_anew_for_each_who_reads_it() -> None:
+    plain, value = codec(Any), {"a": [1]}
+    text = plain.encode(value)
+    first, second = plain.decode(text), plain.decode(text)
+    first["a"].append(2)
+    assert (value, second) == ({"a": [1]}, {"a": [1]})
+    assert plain.decode(text.encode()) == {"a": [1]}

@@ -46,11 +46,13 @@ class World:
         self.calls: list[StepCall] = []
         event = EventRow(1, 0, "orders", "k", "e-1", us(BEGIN) - 5_000_000, us(BEGIN), None, None, None, JSON, payload)
         self.end: Returned | Raised | None = None
-        self._note(self.runs.start(Start(7, "3-0-7", agent.name, "k", event, state, self.at, 0)))
+        self._note(self.runs.start(Start(7, "3-0-7", agent.name, "k", event, state, self.at, self.at, 0)))
 
     def deliver(self, kind: str, step: str = "", **fields: Any) -> None:
         values: dict[str, Any] = (
-            dict.fromkeys(Deliver.__struct_fields__) | {"run": 7, "kind": kind, "at": self.at, "step": step} | fields
+            dict.fromkeys(Deliver.__struct_fields__)
+            | {"run": 7, "kind": kind, "at": self.at, "seen": self.at, "step": step}
+            | fields
         )
         advanced = self.runs.deliver(Deliver(**values))
         assert advanced is not None

@@ -675,6 +675,39 @@ def test_an_interrupt_leaves_what_was_ready_for_the_next_drain() -> None:
     assert seen == [1, 2]
 
 
+def test_a_handler_that_exits_ends_its_run_and_not_the_process() -> None:
+    async def child() -> None:
+        raise SystemExit("nothing to do")
+
+    async def handler() -> None:
+        await asyncio.create_task(child())
+
+    loop, task = started(handler())
+    assert isinstance(task.exception(), SystemExit)
+    assert (loop.tasks, loop.problems) == ([], [])
+    loop.put_away(AWAY)
+
+
+def test_a_callback_that_exits_is_a_problem_of_its_run() -> None:
+    loop = RunLoop(7, NOW)
+    loop.call_soon(sys.exit, "nothing to do")
+    loop.drain()
+    assert [type(problem["exception"]) for problem in loop.problems] == [SystemExit]
+
+
+def test_a_run_whose_handler_was_interrupted_can_be_put_away() -> None:
+    async def handler() -> None:
+        raise KeyboardInterrupt
+
+    loop = RunLoop(7, NOW)
+    task = loop.start(handler())
+    with pytest.raises(KeyboardInterrupt):
+        loop.drain()
+    loop.put_away(AWAY)
+    assert (loop.closed, loop.tasks) == (True, [])
+    assert isinstance(task.exception(), KeyboardInterrupt)
+
+
 def test_a_cancelled_callback_does_not_run() -> None:
     seen: list[int] = []
     loop = RunLoop(7, NOW)
@@ -1200,6 +1233,19 @@ def test_an_interrupt_on_the_way_out_is_raised_when_all_is_put_away() -> None:
         loop.put_away(AWAY)
     assert seen == ["handler"]
     assert loop.tasks == []
+
+
+def test_a_handler_that_exits_on_the_way_out_is_put_away_as_any_other() -> None:
+    async def handler() -> None:
+        asyncio.current_task().add_done_callback(lambda _: sys.exit("from a callback"))  # type: ignore[union-attr]
+        try:
+            await forever()
+        finally:
+            sys.exit("from the handler")
+
+    loop, _ = started(handler())
+    loop.put_away(AWAY)
+    assert (loop.closed, loop.tasks) == (True, [])
 
 
 def test_a_run_put_away_does_nothing_any_more() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -206,3 +207,15 @@ def test_a_folder_shared_with_the_host_is_let_in_with_a_warning(
     monkeypatch.setattr(folder, "file_system", lambda path, mounts: "9p")
     DataFolder(tmp_path).lock().release()
     assert "shared with the host" in caplog.text
+
+
+def test_a_folder_on_a_full_disk_is_held_although_nobody_can_be_told_by_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with DataFolder(tmp_path).lock(), pytest.raises(StoreLocked, match="held by another process"):
+        DataFolder(tmp_path).lock()
+    DataFolder(tmp_path).lock().release()

@@ -7,8 +7,9 @@ Rules:
   open the streams say, and what nobody says is plain JSON;
 * two types agree where every value of the stream's is one of the handler's: the same type, a subclass, a member of the
   handler's union, any dict for ``dict``. Events are decoded as the stream's type, which is never less than what was asked;
-* an agent's fingerprint is the text of its handler's module: what changes the handler's behaviour most often is a function
-  beside it. It says that a diverged run is worth another try, and is written into lineage; nothing else depends on it.
+* an agent's fingerprint is the text of the files that hold its handler, the functions that it calls and its tools, as far as
+  they stand in its folder or below. It says that a diverged run is worth another try, and is written into lineage; nothing else
+  depends on it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import inspect
 import operator
 import typing
 from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +30,7 @@ from millstream.agents import places
 from millstream.agents.codecs import is_plain, name_of
 from millstream.agents.context import Context, Handle, StateOf, Targets
 from millstream.agents.places import MISSING, wrong
+from millstream.agents.reach import files_in_reach
 from millstream.agents.streams import Stream, Streams, declared_codec, distinct
 from millstream.core.graph import AgentSpec, Codec
 
@@ -214,19 +217,19 @@ def is_any_dict(kind: Any) -> bool:
 
 
 def fingerprint(fn: Callable[..., Any]) -> str:
-    """Of the text of the function's module; of its code where there is no text."""
+    """Of the text of the files that hold the function and what it calls; of its code where there is no text."""
     function = places.function_of(fn)
     if function is None:
         return _digest(f"{type(fn).__module__}.{type(fn).__qualname__}".encode())
     try:
-        with open(function.__code__.co_filename, "rb") as file:
-            return _digest(file.read())
+        texts = [Path(path).read_bytes() for path in files_in_reach(fn)]
     except OSError:
-        return _digest(function.__code__.co_code + repr(function.__code__.co_consts).encode())
+        return _digest(function.__code__.co_code, repr(function.__code__.co_consts).encode())
+    return _digest(*texts)
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 _UNIONS = (typing.Union, UnionType)

@@ -52,12 +52,17 @@ class App:
     Args:
         name: of the app; its data folder is named after it.
         lifespan: zero-argument, returns an async context manager; what it yields is ``ctx.resources`` and ``call.resources``.
-        partitions: into how many parts keys are divided; fixed for the life of a store.
+        partitions: into how many parts keys are divided, a count from 1 to 65,536; fixed for the life of a store. A key is in part
+            CRC-32 of its UTF-8 modulo the count, as librdkafka's ``consistent`` partitioner has it.
 
     Attributes:
+        place: ``file:line`` of its declaration.
         doubts: a stream of the steps that came into doubt, as dicts.
         failures: a stream of the runs that failed, as dicts.
         dead_letters: a stream of the inputs that could not become events, as dicts.
+
+        What goes wrong with an event of one of these streams, or with what an agent makes of it, does not go into that stream
+        again: it is kept and logged as everything else.
 
     Raises:
         DeclarationError: the name, ``lifespan`` or ``partitions`` cannot be used.
@@ -125,12 +130,13 @@ class App:
         """A stream of events from outside: ``app.source("orders", jsonl("orders.jsonl"), key="customer", id="order_id")``.
 
         Args:
+            name: identifies the source, and its position, across versions.
             connector: where they come from, such as ``jsonl(path)`` or ``stdin()``.
             key: a field's name or a function of the value; all events of a key are handled one at a time.
             id: likewise; two events with one id are one event. None: the source's name and the position.
             type: of the values: dict, a dataclass, TypedDict, msgspec.Struct or pydantic model. What does not fit it becomes a
                 dead letter.
-            dedupe: how long ids are kept.
+            dedupe: how long ids are kept: an event that comes again within it is counted, and not handled again.
 
         Raises:
             DeclarationError: nothing can be read from the connector, the type has no such field, or the name is taken.
@@ -156,6 +162,7 @@ class App:
         """A stream that agents put values into: ``ctx.emit(alerts, value)``.
 
         Args:
+            name: identifies the stream across versions.
             type: of the values.
             key: a field's name or a function of the value; None: the key of the run that emits it.
 
@@ -252,7 +259,7 @@ class App:
         """Compile and validate everything that was declared. Runs and opens nothing; each call compiles anew.
 
         Raises:
-            DeclarationError: with the place and the fix.
+            DeclarationError: declarations do not fit each other; names the place and the fix.
         """
         self._check_ends()
         streams = {name: stream.spec() for name, stream in self._streams.by_name.items()}

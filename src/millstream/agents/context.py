@@ -30,6 +30,7 @@ from millstream.agents.streams import Stream
 from millstream.agents.tools import step
 from millstream.core.effects import Effect, Policy
 from millstream.core.graph import Codec, ToolSpec
+from millstream.core.identity import encodable
 from millstream.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -111,11 +112,13 @@ class Signal(msgspec.Struct, Generic[T], frozen=True):
     """What ``ctx.receive`` returns: a message from outside to a waiting run."""
 
     value: T
+    """Of the type that was asked for; else plain JSON."""
     by: str | None
     """Who sent it, if it was said."""
     at: datetime
     """When it was accepted, UTC."""
     id: str
+    """As its sender gave it, or made when it was accepted: a second signal with an id is a duplicate, and not received."""
 
 
 class Context(Generic[S]):
@@ -135,7 +138,7 @@ class Context(Generic[S]):
 
     @property
     def key(self) -> str:
-        """The key of this instance of the agent."""
+        """The key of this instance of the agent: text, whatever it was in the event."""
         return self._handle.key
 
     @property
@@ -145,6 +148,7 @@ class Context(Generic[S]):
 
     @property
     def run_id(self) -> str:
+        """The run's public id, as ``millstream runs`` shows it: ``42-1-17``, partition first."""
         return self._handle.run_id
 
     @property
@@ -181,19 +185,31 @@ class Context(Generic[S]):
     # Time and chance, as recorded.
 
     def now(self) -> datetime:
-        """The time of the last thing that the run observed, UTC: the same when it is replayed."""
+        """The time of the last thing that the run observed, UTC: the same when it is replayed.
+
+        In a run that is retried, what an earlier try has observed has the time that it had then.
+        """
         return _EPOCH + timedelta(microseconds=self._handle.now())
 
     def random(self) -> float:
-        """A number in [0, 1), the same when the run is replayed."""
+        """A number in [0, 1), the same when the run is replayed.
+
+        52 bits of a keyed BLAKE2b (RFC 7693) over the run, the scope and the last thing that the run observed.
+        """
         return self._handle.random()
 
     def uuid(self) -> UUID:
-        """A UUID that is this run's alone, the same when it is replayed."""
+        """A UUID that is this run's alone, the same when it is replayed.
+
+        Derived as ``random`` is; marked as version 4 (RFC 9562), since nothing can be read from it.
+        """
         return self._handle.uuid()
 
     def sleep(self, duration: Duration) -> Coroutine[Any, Any, None]:
         """Wait, durably: ``await ctx.sleep("7d")``.
+
+        Args:
+            duration: how long, of engine time, which goes on while the process is down.
 
         Raises:
             TypeError, ValueError: it is not a duration.
@@ -203,15 +219,24 @@ class Context(Generic[S]):
     def sleep_until(self, time: datetime) -> Coroutine[Any, Any, None]:
         """Wait, durably, until a time; not at all if it has passed.
 
+        Args:
+            time: when to go on, with its zone.
+
         Raises:
             UsageError: the time has no zone, so nobody can know when it is.
         """
         if time.utcoffset() is None:
             raise UsageError(f"ctx.sleep_until({time!r}): a time without a zone is no time; use datetime(..., tzinfo=UTC)")
-        return asyncio.sleep(max(0.0, (time - self.now()).total_seconds()))
+        now = _EPOCH + timedelta(seconds=asyncio.get_running_loop().time())  # not self.now(), which may be an earlier one
+        return asyncio.sleep(max(0.0, (time - now).total_seconds()))
 
     def timeout(self, duration: Duration) -> asyncio.Timeout:
         """``async with ctx.timeout("10s"):`` what is not done by then is cancelled, and ``TimeoutError`` is raised.
+
+        Where a step other than a READ was started, the handler goes on only when its outcome is recorded, which may be later.
+
+        Args:
+            duration: how long, of engine time.
 
         Raises:
             TypeError, ValueError: it is not a duration.
@@ -240,6 +265,15 @@ class Context(Generic[S]):
 
         An ``async def`` runs on the engine's loop, a ``def`` in a thread. What needs more options is a ``@tool``.
 
+        Awaiting it raises ``ToolFailed``, as a tool's step does.
+
+        Args:
+            name: of the step; a second one of that name in the same scope is ``name:2``.
+            fn: what is called; its return annotation is the type that the result is recorded as, without one it must be plain JSON.
+            args: recorded, so data: clients and connections come from ``ctx.resources``.
+            effect: what it does to the outside world; READ, IDEMPOTENT or AT_MOST_ONCE.
+            timeout: of one attempt.
+
         Raises:
             DeclarationError: the effect needs a probe or a database, or the annotated result cannot be recorded.
             TypeError: the arguments do not fit the function, or cannot be recorded.
@@ -247,7 +281,14 @@ class Context(Generic[S]):
         return step(self._handle, _text(name, "the name of a step"), fn, args, effect, timeout)
 
     def scope(self, name: str) -> AbstractContextManager[Any]:
-        """``with ctx.scope("retry"):`` steps inside are named under it, whatever is done elsewhere."""
+        """``with ctx.scope("retry"):`` steps inside are named under it, whatever is done elsewhere.
+
+        Args:
+            name: of the scope: a step ``charge`` in it is ``retry/charge``.
+
+        Raises:
+            TypeError: the name is not text, or empty.
+        """
         return self._handle.scope(_text(name, "the name of a scope"))
 
     @overload
@@ -268,10 +309,11 @@ class Context(Generic[S]):
         """Wait, durably, for a signal of that name to this run or its (agent, key).
 
         Args:
-            about: only signals about this; None takes those about nothing in particular.
+            signal: its name.
+            about: only signals about this; None takes any. Who waits for just this is served before who takes any.
             type: of its value; plain JSON by default. A signal whose value does not fit is noted in the run's record, and another
                 is waited for.
-            timeout: how long; None waits for ever.
+            timeout: how long to wait, of engine time; None waits for ever.
 
         Awaiting it raises ``TimeoutError``.
 
@@ -298,6 +340,12 @@ class Context(Generic[S]):
         Awaiting it raises ``AskFailed`` if that run ends without an answer, ``Deadlock`` if it waits for this one, or
         ``TimeoutError``. A time-out does not undo the request.
 
+        Args:
+            agent: whom, as an object or by name.
+            key: of its instance.
+            value: of the type of its events.
+            timeout: how long to wait for the answer, of engine time; None waits for ever.
+
         Raises:
             NotFound: there is no such agent.
             TypeError, ValueError: the value is not of its event type, or the time-out is not a duration.
@@ -320,6 +368,8 @@ class Context(Generic[S]):
         """Put a value into a stream made by ``App.stream``, or into the agent's output, when the run completes.
 
         Args:
+            stream: an object or a name.
+            value: of the stream's type.
             key: of the new event; by default what the stream's declaration says, else the key of this run.
 
         Raises:
@@ -341,6 +391,11 @@ class Context(Generic[S]):
     def send(self, agent: Agent[Any, Any, Any] | str, key: str | int, value: Any) -> None:
         """Send a value to (agent, key) when the run completes, and do not wait for an answer.
 
+        Args:
+            agent: whom, as an object or by name.
+            key: of its instance.
+            value: of the type of its events.
+
         Raises:
             NotFound: there is no such agent.
             TypeError, ValueError: the value is not of its event type.
@@ -353,6 +408,9 @@ class Context(Generic[S]):
         """``for done in ctx.as_completed([...]): result = await done``: in the order in which they complete.
 
         As ``asyncio.as_completed``, but they start in the order given: asyncio goes through a set, whose order no replay repeats.
+
+        Args:
+            awaitables: coroutines, tasks or futures; each coroutine becomes a task.
         """
         completed: asyncio.Queue[asyncio.Future[T]] = asyncio.Queue()
         futures = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
@@ -429,13 +487,13 @@ def _no_target(name: object, declared: bool, targets: Targets) -> Exception:
 def _text(name: object, what: str) -> str:
     if not isinstance(name, str) or not name:
         raise TypeError(f"{what} is text and not empty, not {name!r}")
-    return name
+    return encodable(name, what)
 
 
 def _key(key: object, what: str) -> str:
     """Keys are text; numbers are let through because ids in events often are."""
     if isinstance(key, str):
-        return key
+        return encodable(key, what)
     if isinstance(key, int) and not isinstance(key, bool):
         return str(key)
     raise TypeError(f"{what} must be text or a whole number, not {key!r}")

@@ -36,10 +36,19 @@ KEY_TTL = "24h"  # the default; what is given beside another class than IDEMPOTE
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """How often, and how far apart, a step is attempted where its class allows.
+    """How often, and how far apart, a step is attempted where its class allows. It is checked where it is used.
 
-    Waits ``backoff * factor**(n - 1)`` after attempt n, at most ``max_backoff``, less up to ``jitter`` of it. ``on`` names
-    exception types that are attempted again although they are definite failures. It is checked where it is used.
+    Waits ``backoff * factor**(n - 1)`` after attempt n, at most ``max_backoff``, less up to ``jitter`` of it: exponential back-off
+    with jitter (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015), where ``jitter=0.5`` is its "equal
+    jitter" and ``jitter=1`` its "full jitter". An attempt that a crash of the process has ended counts for nothing.
+
+    Attributes:
+        attempts: how many there are at most, the first included.
+        backoff: the wait after the first attempt.
+        factor: each wait is so many times the one before, from 1 to 1000.
+        max_backoff: no wait is longer.
+        jitter: the part of a wait, from 0 to 1, that chance may take from it.
+        on: exception types that are attempted again although they are definite failures; not with AT_MOST_ONCE.
     """
 
     attempts: int = 3

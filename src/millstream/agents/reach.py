@@ -1,4 +1,4 @@
-"""Which tools an agent's handler can call, as far as its code names them.
+"""What an agent's handler can call, as far as its code names it: its tools, and the files that its behaviour is written in.
 
 Tools belong to no app: they are functions, and the engine learns of one when a run calls it. The graph lists them before
 that, so that a wrong declaration is found at start and people can be shown what an agent may do. We follow the names that
@@ -19,11 +19,29 @@ from millstream.agents.tools import Tool
 
 def tools_in_reach(handler: Callable[..., Any]) -> list[Tool[..., Any]]:
     """The tools that the handler names, directly or through functions beside it, in the order found."""
-    first = places.function_of(handler)
+    return [found for found in _in_reach(handler) if isinstance(found, Tool)]
+
+
+def files_in_reach(fn: Callable[..., Any]) -> list[str]:
+    """The files, in its own folder and below, that hold the function, what it calls, and its tools; sorted."""
+    first = places.function_of(fn)
     if first is None:
         return []
-    folder = os.path.dirname(os.path.abspath(first.__code__.co_filename)) + os.sep
-    found: list[Tool[..., Any]] = []
+    folder = _folder_of(first)
+    functions = (places.function_of(found.fn) if isinstance(found, Tool) else found for found in _in_reach(fn))
+    files = {os.path.abspath(function.__code__.co_filename) for function in functions if function is not None}
+    return sorted(file for file in files if file.startswith(folder))
+
+
+def _folder_of(function: FunctionType) -> str:
+    return os.path.dirname(os.path.abspath(function.__code__.co_filename)) + os.sep
+
+
+def _in_reach(handler: Callable[..., Any]) -> Iterator[Tool[..., Any] | FunctionType]:
+    first = places.function_of(handler)
+    if first is None:
+        return
+    folder = _folder_of(first)
     seen: set[int] = set()
     left: list[Any] = [first]
     while left:
@@ -32,10 +50,10 @@ def tools_in_reach(handler: Callable[..., Any]) -> list[Tool[..., Any]]:
             continue
         seen.add(id(value))
         if type(value) is Tool:
-            found.append(value)
+            yield value
         elif (function := _function(value)) is not None and os.path.abspath(function.__code__.co_filename).startswith(folder):
+            yield function
             left += _named_by(function)
-    return found
 
 
 def _named_by(function: FunctionType) -> Iterator[Any]:

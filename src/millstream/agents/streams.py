@@ -86,6 +86,10 @@ class Stream(Generic[T]):
     def filter(self, condition: Callable[[T], object], *, name: str | None = None) -> Stream[T]:
         """The values for which ``condition(value)`` is true.
 
+        Args:
+            condition: a plain function of one value: it waits for nothing and remembers nothing.
+            name: identifies the stream across versions; by default made of this one's name and the operator's.
+
         Raises:
             DeclarationError: the condition is not a plain function of one value, or the name is taken.
         """
@@ -99,7 +103,9 @@ class Stream(Generic[T]):
         """``fn(value)`` of every value.
 
         Args:
+            fn: a plain function of one value: it waits for nothing and remembers nothing.
             type: of the results; by default what ``fn`` is annotated to return.
+            name: identifies the stream across versions; by default made of this one's name and the operator's.
 
         Raises:
             DeclarationError: ``fn`` is not a plain function of one value, its annotation cannot be resolved, or the name is taken.
@@ -114,7 +120,9 @@ class Stream(Generic[T]):
         """Each item of ``fn(value)`` of every value, in order.
 
         Args:
+            fn: as of ``map``; it gives any number of items.
             type: of the items; by default that of the ``list``, ``Iterable`` or ``Iterator`` that ``fn`` is annotated to return.
+            name: identifies the stream across versions; by default made of this one's name and the operator's.
 
         Raises:
             DeclarationError: as ``map``.
@@ -122,7 +130,11 @@ class Stream(Generic[T]):
         return self._derived("flat_map", fn, _item(_returned(fn)) if type is None else type, name)
 
     def key_by(self, key: str | Callable[[T], object], *, name: str | None = None) -> Stream[T]:
-        """The same values under another key: a field's name, or a function of the value.
+        """The same values under another key.
+
+        Args:
+            key: a field's name, or a plain function of the value.
+            name: identifies the stream across versions; by default made of this one's name and the operator's.
 
         Raises:
             DeclarationError: the type has no such field, it is not a plain function of one value, or the name is taken.
@@ -131,6 +143,10 @@ class Stream(Generic[T]):
 
     def merge(self, *others: Stream[U], name: str | None = None) -> Stream[T | U]:
         """The values of this and the other streams. The order is kept per key within each of them, not between them.
+
+        Args:
+            others: streams of the same app, each once.
+            name: identifies the stream across versions; by default made of this one's name and the operator's.
 
         Raises:
             DeclarationError: there is no other, one is of another app or given twice, or the name is taken.
@@ -147,7 +163,11 @@ class Stream(Generic[T]):
         return self._derived("merge", None, merged, name, parents=(self, *others))
 
     def sink(self, connector: SinkDeclaration, *, name: str | None = None) -> None:
-        """Write every value to ``connector``, such as ``jsonl("receipts.jsonl")``.
+        """Write every value to ``connector``, such as ``jsonl("receipts.jsonl")``, as one line of JSON.
+
+        Args:
+            connector: what names the output, such as ``jsonl(path)`` or ``stdout()``.
+            name: identifies the sink, and how far it was written, across versions; by default the stream's name and ``.sink``.
 
         Raises:
             DeclarationError: nothing can be written to it, or the name is taken.
@@ -170,7 +190,11 @@ class Stream(Generic[T]):
         return StreamSpec(name=self.name, op=self._op, parents=parents, fn=self._fn, codec=self.codec(), key=self._key)
 
     def codec(self) -> Codec:
-        """How its values are recorded; plain JSON where no type is declared, and what that cannot hold is a dead letter."""
+        """How its values are recorded; plain JSON where no type is declared, and what that cannot hold is a dead letter.
+
+        Raises:
+            DeclarationError: values of its type could not be recorded.
+        """
         return declared_codec(self.value_type, f"stream {self.name}", self.place)
 
     def __repr__(self) -> str:

@@ -28,6 +28,7 @@ from millstream.agents.options import KEY_TTL, Options, Probe, Retry, Signature,
 from millstream.core.calls import INJECTED
 from millstream.core.effects import Effect, Policy
 from millstream.core.graph import Codec, ToolSpec
+from millstream.core.identity import encodable
 from millstream.errors import DeclarationError, UsageError
 
 P = ParamSpec("P")
@@ -101,7 +102,11 @@ class Tool(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Inside a run: make this call a step, now, and give the coroutine that waits for its result.
 
-        Awaiting it raises ``ToolFailed``, or an error that the tool declares with ``raises``.
+        Outside a run: call the function. Awaiting a step raises ``ToolFailed``, or an error that the tool declares with ``raises``.
+
+        Args:
+            args: the tool's own parameters, recorded, so data: clients and connections come from ``call.resources``.
+            kwargs: likewise.
 
         Raises:
             TypeError: the arguments do not fit the function, or cannot be recorded.
@@ -121,6 +126,9 @@ class Tool(Generic[P, R]):
         """A copy with other options, for one call: ``await charge.using(timeout="5s")(order_id, cents)``.
 
         ``name`` names the step of that call; the tool keeps its own.
+
+        Args:
+            options: those of ``tool``.
 
         Raises:
             DeclarationError: as ``tool`` does.
@@ -226,20 +234,22 @@ def tool(
     without one it must be plain JSON.
 
     Args:
+        fn: the function; it is given by the decorator.
         effect: what the tool does to the outside world, and so what may be done after a crash.
-        timeout: of one attempt.
+        timeout: of one attempt, of engine time. The attempt ends when its code has ended, which for a ``def`` may be later.
         retry: how often it is attempted where the class allows.
-        key: a business idempotency key from the tool's arguments, instead of one made for the step.
-        key_ttl: ``IDEMPOTENT``: how long the far side honours the key, from the first attempt (default: 24h).
+        key: a business idempotency key from the tool's arguments, instead of one made for the step (a keyed BLAKE2b, RFC 7693, over
+            app, data folder, run and step).
+        key_ttl: ``IDEMPOTENT``: how long the far side honours the key, from the first attempt.
         verify: ``VERIFIED``: ``async def (call, *args, **kwargs) -> Done(result) | NotDone() | Unknown()``.
         settle: ``VERIFIED``: how long after an attempt's deadline the probe waits (default: the time-out).
-        database: ``TRANSACTIONAL``: zero-argument, returns a DB-API connection; the tool asks for the transaction with
+        database: ``TRANSACTIONAL``: zero-argument, returns a DB-API (PEP 249) connection; the tool asks for the transaction with
             ``conn: Connection = INJECTED``.
         raises: errors that the run sees as themselves, rebuilt from their fields, instead of as ``ToolFailed``.
         ambiguous: further exception types after which the effect may have happened.
         in_doubt: what becomes of a step in doubt after ``in_doubt_after``: held for a person, performed again, or failed.
-        in_doubt_after: how long a person has.
-        max_concurrency: attempts at once, in this process.
+        in_doubt_after: how long a person has to settle it before that.
+        max_concurrency: how many attempts run at once, in this process; None: no limit.
         name: identifies the tool across versions (default: the function's name).
 
     Raises:
@@ -341,7 +351,7 @@ def _recorded_arguments(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 def _business_key(key: object, name: str) -> str:
     if not isinstance(key, str) or not key:
         raise UsageError(f"tool {name}: key= gave {key!r}; an idempotency key is text, and not empty")
-    return key
+    return encodable(key, f"the idempotency key of tool {name}")
 
 
 def _awaitable(waiting: Coroutine[Any, Any, str], result: Codec, name: str) -> Coroutine[Any, Any, Any]:

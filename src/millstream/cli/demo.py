@@ -19,15 +19,15 @@ import typer
 
 from millstream.cli.folders import HOME, VARIABLE, looking
 from millstream.cli.listing import doubt_json
-from millstream.cli.output import bold, count, fail, say, span, table, usage
+from millstream.cli.output import bold, command, count, fail, prose, say, span, table, usage
 
 if TYPE_CHECKING:
     import subprocess
 
 TEMPLATE = Path(__file__).parent / "templates" / "demo"
 ORDERS = 24
-KILLS = (0.1, 0.35, 0.6, 0.8)  # when so much of the ledger has been written
-LINES = ORDERS * 9  # of the ledger at least: each call is a line, and each effect, but that of the warehouse
+EFFECTS = ORDERS * 4
+KILLS = (0.1, 0.35, 0.6, 0.8)  # when so many of the effects have happened
 DOUBTS_SHOWN = 6
 PATIENCE_S = 60.0  # of one run; it takes about two seconds
 
@@ -47,20 +47,25 @@ def demo(
 ) -> None:
     """Kill an app again and again, and count what happened.
 
-    It writes an example app with a tool of each effect class and its input into FOLDER, runs it, kills it with SIGKILL in the
-    middle, runs it again, and shows from a ledger that the tools keep what happened how often. Takes about 10 seconds.
+    It writes an example app with a tool of each effect class into FOLDER, runs it, kills it with SIGKILL four times on the way,
+    and shows from a ledger that the far sides of the tools keep (bank, warehouse, courier, letter box) that everything happened
+    as often as its class promises. Takes about ten seconds.
 
     \b
     millstream demo
     millstream demo /tmp/demo
 
-    Exit code 1: a promise was broken.
+    Exit code 1: a promise was broken. Delete FOLDER when you have seen enough.
     """
     _write(folder)
     say(bold(f"{ORDERS} orders, an agent, five tools: one of each effect class"))
     say(
-        "For each order a price is asked, the money charged, the goods reserved, a courier booked and a letter posted.\n"
-        f"All of it is in {folder}: app.py is the app, far_side.py the world outside with its ledger, receipts.jsonl the output.\n"
+        prose(
+            "For each order a price is asked, the money charged, the goods reserved, a courier booked and a letter posted.",
+            f"All of it is in {folder}: app.py is the app, far_side.py the world outside with its ledger, receipts.jsonl the "
+            "output.",
+        )
+        + "\n"
     )
     Demo(folder).play()
 
@@ -91,14 +96,14 @@ class Demo:
 
     def play(self) -> None:
         kills = self._killed_runs()
-        say(f"\nKilled {count(kills, 'time')}. The same command, to its end:")
+        say(f"\nKilled {count(kills, 'time')}. The same command once more, to its end:")
         self._last_run()
         kept = self._account()
-        self._settle()
-        say(
-            f"\nLook around:  cd {shlex.quote(str(self.folder))}\n"
-            "              millstream runs;  millstream show RUN;  millstream doubts;  less ledger.jsonl"
-        )
+        settled = self._settle()
+        say("\nLook around:")
+        looks = ["millstream runs", f"millstream show {settled or 'RUN'}", "millstream doubts", "less ledger.jsonl"]
+        for line in (f"cd {shlex.quote(str(self.folder))}", *looks):
+            say(f"  $ {line}")
         if kills < 2:
             fail("the app was at its end before it could be killed twice, so nothing is proven; try again, into another folder")
         if not kept:
@@ -126,17 +131,17 @@ class Demo:
     def _killed_runs(self) -> int:
         kills = 0
         for share in KILLS:
-            if not self._kill_at(round(share * LINES)):
+            if not self._kill_at(round(share * EFFECTS)):
                 break
             kills += 1
         return kills
 
-    def _kill_at(self, lines: int) -> bool:
-        """Run until the ledger has so many lines, and kill it then. False: it ended before."""
+    def _kill_at(self, effects: int) -> bool:
+        """Run until so many effects have happened, and kill it then. False: it ended before."""
         began = time.monotonic()
         child = self._start()
         try:
-            while child.poll() is None and self.ledger.size() < lines:
+            while child.poll() is None and self.ledger.effects() < effects:
                 self._check_time(began)
                 time.sleep(0.005)
             if child.poll() is not None:
@@ -146,7 +151,7 @@ class Demo:
             child.kill()
             child.wait()
         took = span(round((time.monotonic() - began) * 1e6))
-        say(f"  killed with SIGKILL after {took}: {self.ledger.effects()} of {ORDERS * 4} effects have happened")
+        say(f"  killed with SIGKILL after {took}: {self.ledger.effects()} of {EFFECTS} effects have happened")
         return True
 
     def _last_run(self) -> None:
@@ -214,20 +219,22 @@ class Demo:
 
     # --- settling a doubt -----------------------------------------------------------------------------------------
 
-    def _settle(self) -> None:
-        """List what is in doubt, and settle one of it as a person would."""
+    def _settle(self) -> str | None:
+        """List what is in doubt, and settle one of it as a person would. Returns the run that has ended by it."""
         import subprocess
 
         doubts = self._doubts()
         if not doubts:
-            say("\nNothing is in doubt: no kill came while a letter was on its way. (Another time one will.)")
-            return
+            say("\n" + prose("Nothing is in doubt: no kill came while a letter was on its way. (Another time one will.)"))
+            return None
         say("")
         say(bold(f"{count(len(doubts), 'letter')} in doubt"))
         say(
-            "The process died while they were being posted, and a letter box cannot be asked. Millstream does not guess, and does\n"
-            "not post them again: they wait in `millstream doubts` for a person, who looks and says what happened. Here one can\n"
-            "look into the ledger:"
+            prose(
+                "The process died while they were being posted, and a letter box cannot be asked. Millstream does not guess, and "
+                "does not post them again: they wait in `millstream doubts` for a person, who looks and says what happened. Here "
+                "one can look into the ledger:"
+            )
         )
         posted = self.ledger.happened("post_letter")
         commands = []
@@ -235,14 +242,14 @@ class Demo:
             is_posted = posted[doubt["args"][0]] > 0
             how = ("--result", '"posted"') if is_posted else ("--retry",)
             commands.append(["resolve", doubt["step"], *how])
-            words = "is in the box    " if is_posted else "is not in the box"
             if len(commands) <= DOUBTS_SHOWN:
-                say(f"  {doubt['args'][0]} {words}  $ millstream {shlex.join(commands[-1])}")
+                say(f"  {doubt['args'][0]} is {'' if is_posted else 'not '}in the box")
+                say(command(f"millstream {shlex.join(commands[-1])}", sys.stdout, "    $ "))
         if len(commands) > DOUBTS_SHOWN:
             say(f"  and {len(commands) - DOUBTS_SHOWN} more")
         step = doubts[0]["step"]
-        say("\nThe first one is settled for you, with the command above; then the app runs again:")
-        say(f"  $ millstream {shlex.join(commands[0])}")
+        say("\n" + prose("The first one is settled for you, with the command above; then the app runs again:"))
+        say(command(f"millstream {shlex.join(commands[0])}", sys.stdout, "  $ "))
         outcome = subprocess.run(
             self._command(*commands[0]), cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )
@@ -252,10 +259,11 @@ class Demo:
         self._last_run()
         more = len(self._receipts()) - before
         twice = [order for order, number in self.ledger.happened("post_letter").items() if number > 1]
-        run = step.partition("/")[0]
+        run: str = step.partition("/")[0]
         if more != 1 or twice or any(doubt["step"] == step for doubt in self._doubts()):
             fail(f"run {run} should be done, with one receipt and one letter; please report it, with the folder {self.folder}")
-        say(f"  run {run} is done: one more receipt, one letter. `millstream show {run}` tells its story.")
+        say(f"  run {run} is done: one more receipt, one letter")
+        return run
 
 
 def _often(happened: Counter[str], orders: set[str]) -> str:
@@ -301,10 +309,6 @@ class Ledger:
             return []
         finally:
             database.close()
-
-    def size(self) -> int:
-        """How many lines there are, and effects in the warehouse."""
-        return len(self._all()) + len(self._reserved())
 
     def effects(self) -> int:
         """How many effects there were, all in all."""

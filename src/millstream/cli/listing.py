@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -14,14 +16,17 @@ from millstream.cli import operate
 from millstream.cli.folders import Data, Json, data_folder, looking, option
 from millstream.cli.output import (
     brief_time,
+    choices,
     count,
     cut,
     fail,
+    is_wide,
     jsonl,
     printable,
     rfc3339,
     rfc3339_or_none,
     say,
+    short_time,
     span,
     table,
     tell,
@@ -33,6 +38,11 @@ if TYPE_CHECKING:
     from millstream.stores.sqlite import SqliteStore
 
 SHOWN = 50  # rows of a table, unless --limit says otherwise
+SETTLEMENTS = (
+    ("--result JSON", "it happened, and returned this"),
+    ("--retry", "it did not happen: do it now"),
+    ("--fail TEXT", "it did not happen, and shall not"),
+)
 PAGE = 500  # runs whose events are read at once
 
 
@@ -52,14 +62,22 @@ def runs(
 ) -> None:
     """List runs, newest first.
 
-    A run is one handling of one event by one agent. Its status is one of queued, running, waiting, in_doubt, failed, diverged,
-    done, cancelled.
+    A run is one handling of one event by one agent. A key (a customer, say) is handled one run at a time.
 
     \b
-    millstream runs                         the newest ones
-    millstream runs --status failed         what to look at; then show RUN, retry RUN
+    millstream runs                      the newest ones
+    millstream runs --status failed      then: millstream show RUN, retry RUN
     millstream runs --agent fulfil --key c42
     millstream runs --json | jq -r 'select(.status == "failed") | .run'
+
+    \b
+    queued     behind other runs of its key
+    running    under way; if no engine runs: goes on with the next one
+    waiting    for a signal (millstream signal), an answer or a time
+    in_doubt   a step may or may not have happened (millstream doubts)
+    failed     with an error; kept for millstream retry
+    diverged   its code no longer fits its record; tried again when it changes
+    done, cancelled
 
     With --json: run, agent, key, status, event, created, finished, error (null, or type, message and data).
     """
@@ -80,7 +98,9 @@ def runs(
             chosen = any(value is not None for value in (status, agent, key))
             tell("no runs" + (" of that kind" if chosen else " yet"))
             return
-        table(("RUN", "AGENT", "KEY", "STATUS", "EVENT", "CREATED", "TOOK", "NOTE"), [_run_cells(*pair) for pair in shown])
+        by = _cancelled_by(store, [row for row, _ in shown if row.status == "cancelled"])
+        rows = [_run_cells(row, event, by.get(row.run)) for row, event in shown]
+        table(("RUN", "AGENT", "KEY", "STATUS", "EVENT", "CREATED", "TOOK", "NOTE"), rows, {"NOTE": ""})
         if more:
             tell(f"(the newest {SHOWN}; --limit N shows more)")
 
@@ -107,7 +127,13 @@ def run_json(row: RunRow, event: EventRow | None) -> dict[str, Any]:
     }
 
 
-def _run_cells(row: RunRow, event: EventRow | None) -> list[str]:
+def _cancelled_by(store: SqliteStore, rows: list[RunRow]) -> dict[int, str]:
+    """Who cancelled a run, as far as it is recorded: it is not, where the run had no handler to tell."""
+    found = store.cancellations([row.run for row in rows]) if rows else []
+    return {record.run: by for record in found if (by := decoded(record.note or "{}").get("by"))}
+
+
+def _run_cells(row: RunRow, event: EventRow | None, cancelled_by: str | None) -> list[str]:
     from millstream.core.identity import run_id
 
     took = "" if row.finished is None or row.started is None else span(row.finished - row.started)
@@ -118,19 +144,34 @@ def _run_cells(row: RunRow, event: EventRow | None) -> list[str]:
         row.key,
         row.status,
         event_id,
-        brief_time(row.created),
+        time_cell(row.created),
         took,
-        cut(_note(row), 100),
+        cut(_note(row, cancelled_by), 100),
     ]
 
 
-def _note(row: RunRow) -> str:
+def time_cell(us: int) -> str:
+    """A time in a table: of today without its date where there is little room."""
+    return brief_time(us) if is_wide(sys.stdout) else short_time(us, time.time_ns() // 1000)
+
+
+def _note(row: RunRow, cancelled_by: str | None) -> str:
+    if row.status == "cancelled":
+        return cancelled(row, cancelled_by) or ""
     if row.error is not None:
         blocks = "blocks its key: " if row.turn is not None else ""
         return blocks + error_line(row.error)
     if row.status == "waiting":
         return " or ".join(waits(row)) or "waits"
     return ""
+
+
+def cancelled(row: RunRow, by: str | None) -> str | None:
+    """What to say of a run that somebody cancelled, in one way whether or not it had a handler that was told."""
+    error = decoded(row.error) if row.error is not None else {}
+    if not isinstance(error, dict) or error.get("type") != "Cancelled":
+        return None if row.error is None else error_line(row.error)
+    return f"cancelled by {by}" if by else str(error.get("message")).replace("the run was ", "")
 
 
 def waits(row: RunRow) -> list[str]:
@@ -167,12 +208,13 @@ def decoded(text: str) -> Any:
 def doubts(json: Json = False, data: Data = None) -> None:
     """List the steps in doubt, and how to settle them.
 
-    A step is in doubt when it was started and nobody can tell whether it took effect: its class does not allow to do it again,
-    and nothing could be asked. Look at the far side, then say what happened:
+    A step is in doubt when it was started and nobody can tell whether it took effect: its effect class does not allow to do it
+    again, and nothing could be asked. Its run waits. Look there where the effect would be (the bank, the mailbox) for its
+    idempotency key, or for its arguments, then say what happened:
 
     \b
     millstream doubts
-    millstream resolve STEP --result JSON   it happened, and this is what it returned
+    millstream resolve STEP --result JSON   it happened, and returned this
     millstream resolve STEP --retry         it did not happen: do it now
     millstream resolve STEP --fail TEXT     it did not happen, and shall not
 
@@ -187,14 +229,17 @@ def doubts(json: Json = False, data: Data = None) -> None:
     if not found:
         tell("nothing is in doubt")
         return
-    table(("STEP", "AGENT", "KEY", "CLASS", "CALL", "SENT", "WHY"), [_doubt_cells(row) for row in found])
+    columns = ("STEP", "AGENT", "KEY", "CLASS", "SENT", "CALL", "IDEMPOTENCY KEY", "WHY")
+    table(columns, [_doubt_cells(row) for row in found], {"CALL": "", "IDEMPOTENCY KEY": "idempotency key ", "WHY": ""})
     where = option(data_folder(data))
-    tell(
-        f"\n{count(len(found), 'step')} in doubt. Look there whether it happened (--json has its idempotency key), then:\n"
-        f"  millstream resolve STEP --result JSON{where}   it happened, and this is what it returned\n"
-        f"  millstream resolve STEP --retry{where}         it did not happen: do it now\n"
-        f"  millstream resolve STEP --fail TEXT{where}     it did not happen, and shall not"
-    )
+    look = "Search for the idempotency key where the effect would be, then say what you found:"
+    tell(f"\n{count(len(found), 'step')} in doubt. {look}", hang=0)
+    tell(ways_to_settle("STEP", where, sys.stderr), hang=None)
+
+
+def ways_to_settle(step: str, where: str, stream: TextIO, indent: str = "  ") -> str:
+    """The commands that settle a step, and what each says."""
+    return choices([(f"millstream resolve {step} {how}{where}", meaning) for how, meaning in SETTLEMENTS], stream, indent)
 
 
 def doubt_json(row: DoubtRow) -> dict[str, Any]:
@@ -223,8 +268,14 @@ def doubt_step(row: DoubtRow) -> str:
 
 def _doubt_cells(row: DoubtRow) -> list[str]:
     again = "" if row.attempts == 1 else f" ({row.attempts} attempts)"
-    shown = call(row.tool, row.args, 80)
-    return [doubt_step(row), row.agent, row.key, row.effect, shown, brief_time(row.sent) + again, cut(error_line(row.error), 100)]
+    sent = time_cell(row.sent) + again
+    return [doubt_step(row), row.agent, row.key, row.effect, sent, call(row.tool, row.args, 80), row.idempotency_key, _why(row)]
+
+
+def _why(row: DoubtRow) -> str:
+    if row.error is not None:
+        return cut(error_line(row.error), 100)
+    return "its probe cannot tell" if row.effect == "verified" else "nothing tells"
 
 
 def arguments(text: str | None) -> tuple[list[Any], dict[str, Any]]:
@@ -247,20 +298,21 @@ def call(tool: str, text: str | None, limit: int) -> str:
 
 
 def dead_letters(
-    retry: Annotated[bool, typer.Option("--retry", help="Read them all again: those that are good now become events.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try them all again: those that are good now become events.")] = False,
     json: Json = False,
     data: Data = None,
 ) -> None:
     """List input that could not become an event.
 
-    It was malformed, had no key, or was not of the declared type; it is kept with its position and the reason. Repair the app (or
-    its types), then have it read again; the engine does that, because it knows the app's sources.
+    It was malformed, had no key, was not of the declared type, or an operator raised; it is kept with its position and the reason.
+    Repair the app, then have it tried again where it was refused; the engine does that, because it knows the app.
 
     \b
     millstream dead-letters
-    millstream dead-letters --retry         while `millstream run TARGET` runs
+    millstream dead-letters --retry      while `millstream run TARGET` runs
 
-    With --json: stream, position, error, data. With --retry --json: retried, remaining.
+    With --json: stream, position, error, data. With --retry --json: retried (became events), duplicates,
+    refused (again), reason (of the first), cannot (be retried: why, and how many), remaining.
     """
     if retry:
         operate.retry_letters(data, json)
@@ -275,7 +327,7 @@ def dead_letters(
     if not shown:
         tell("no dead letters")
         return
-    table(("STREAM", "POSITION", "AT", "ERROR", "DATA"), shown)
+    table(("STREAM", "POSITION", "AT", "ERROR", "DATA"), shown, {"ERROR": "", "DATA": ""})
     tell(f"\n{count(len(shown), 'dead letter')}; `millstream dead-letters --retry` has them read again while the engine runs")
 
 
@@ -288,27 +340,36 @@ def _letters(store: SqliteStore) -> Iterator[LetterRow]:
 
 def _letter_json(row: LetterRow) -> dict[str, Any]:
     position = None if row.position is None else decoded(row.position)
-    return {"stream": row.stream, "position": position, "error": row.error, "data": row.data}
+    return {"stream": row.stream, "position": position, "error": row.error, "data": _letter_data(row, row.data)}
+
+
+def _letter_data(row: LetterRow, text: str | None) -> str | None:
+    """What is not whole says so: no retry takes it."""
+    if row.kept == "cut":
+        return f"{text or ''}... (cut, of {count(row.size, 'byte')})"
+    return text
 
 
 def _letter_cells(row: LetterRow) -> list[str]:
     position = "" if row.position is None else str(decoded(row.position))
-    shown = cut(row.data or "", 80)
-    if row.size > len((row.data or "").encode("utf-8", "replace")):
-        shown += f" (of {count(row.size, 'byte')})"
-    return [row.stream, position, brief_time(row.at), cut(row.error, 120), shown]
+    shown = _letter_data(row, cut(row.data or "", 80)) or ""
+    shown += " (evidence only: it cannot be retried)" if row.kept == "evidence" else ""
+    return [row.stream, position, time_cell(row.at), cut(row.error, 120), shown]
 
 
 # --- state ----------------------------------------------------------------------------------------------------------------
 
 
 def state(
-    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of the agent.")],
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The key.")],
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of the agent, as `millstream runs` lists it.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key, such as a customer's.")],
     json: Json = False,
     data: Data = None,
 ) -> None:
     """Print the durable state of an agent for one key.
+
+    It is what `ctx.state` held when a run of the key was last done (or, with waiting="release", began to wait). A run that is under
+    way, or has failed, has changed nothing of it.
 
     \b
     millstream state fulfil c42

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from millstream.cli import demo, listing, new, operate, run, show
 from millstream.cli.output import FAILED, printable, say, tell
@@ -34,8 +36,26 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+class Command(TyperCommand):
+    """A command whose help names its arguments as people write them, without Python's types and marks of Typer's own."""
+
+    def get_usage(self, ctx: typer.Context) -> str:  # type: ignore[override]
+        return _plain(super().get_usage(ctx))
+
+    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
+        return _plain(super().get_help(ctx))
+
+
+def _plain(text: str) -> str:
+    usage, blank, rest = text.partition("\n\n")
+    usage = re.sub(r"\{([^{}]+)\}(?:\.\.\.)?", r"\1", usage)
+    return usage + blank + re.sub(r" <(?:str|path|list\[str\])>|\s+\[required\]", "", rest)
+
+
 for command in COMMANDS:
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def _version(wanted: bool) -> None:
@@ -55,12 +75,15 @@ def millstream(
     """Run AI agents as durable stream processors: no event lost, no effect done twice unnoticed.
 
     \b
-    millstream demo                 watch a crash being survived, in 15 seconds
-    millstream new shop             a small project that runs, with a test
+    millstream demo                 watch crashes being survived, in ten seconds
+    millstream new shop             a small project that runs, with tests
     millstream run shop/app.py      run an app; kill it, run it again: it goes on
 
-    Everything an app does is kept in a data folder, .millstream/APP beside it. All other commands look into that folder, or
-    pass something on to its runs, while the engine runs and while it does not.
+    An app has agents. One event handled by one agent is a run; each call of a tool in it is a step. Everything is kept in a data
+    folder, .millstream/APP beside the app. The other commands look into it, or say something to its runs; they work while
+    `millstream run` runs, and while it does not.
+
+    Exit codes: 0 done, 1 it failed or is not there, 2 wrong usage. Results go to stdout, all else to stderr.
     """
 
 

@@ -1,15 +1,16 @@
-"""``millstream new NAME``: a small project that runs, and has a test."""
+"""``millstream new NAME``: a small project that runs, and has tests."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from millstream.cli.output import fail, say, usage
+from millstream.cli.output import choices, fail, say, usage
 
 TEMPLATE = Path(__file__).parent / "templates" / "new"
 PLACEHOLDER = "PROJECT"
@@ -24,13 +25,16 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")  # of a folder and of an 
 
 
 def new(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the app, and of the folder that is made.")]) -> None:
-    """Make a small project that runs: an app, its input, a test.
+    """Make a small project that runs: an app, its input, tests.
 
     \b
     millstream new shop
     cd shop
-    millstream run app.py --until-idle
-    pytest
+    millstream run app.py --until-idle   reads orders.jsonl, writes receipts.jsonl
+    python -m pip install pytest
+    python -m pytest                     in memory, virtual time, with a crash
+
+    Nothing is overwritten: the folder NAME must not exist yet.
     """
     if not NAME.fullmatch(name):
         usage(f"{name!r} cannot be the name of an app; use up to 64 ASCII letters, digits, '_', '-' and '.', such as shop")
@@ -44,5 +48,11 @@ def new(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the ap
             (folder / target).write_text(text, encoding="utf-8")
     except OSError as error:
         fail(f"the project cannot be written into {folder}: {error}; check who may write there")
-    say(f"{folder}: {', '.join(FILES.values())}")
-    say(f"\n  cd {shlex.quote(name)}\n  millstream run app.py --until-idle\n  pytest\n\nREADME.md says what to try then.")
+    say(f"{folder}: {', '.join(FILES.values())}\n")
+    steps = [
+        (f"cd {shlex.quote(name)}", ""),
+        ("millstream run app.py --until-idle", "reads orders.jsonl, writes receipts.jsonl"),
+        ("python -m pytest", "tests it; needs: python -m pip install pytest"),
+    ]
+    say(choices(steps, sys.stdout))
+    say("\nREADME.md says what to try then.")

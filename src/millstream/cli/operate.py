@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from millstream.cli.folders import Data, Json, data_folder, option
+from millstream.cli.folders import Data, Json, data_folder, looking, option
 from millstream.cli.output import count, errors, fail, jsonl, printable, say, tell, usage
 
 PATIENCE_S = 10.0  # while an engine starts or ends, it holds the lock and does not answer
@@ -26,23 +26,29 @@ By = Annotated[
 
 
 def signal(
-    words: Annotated[list[str], typer.Argument(metavar="(RUN | AGENT KEY) NAME JSON", show_default=False)],
-    about: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is about: for `receive(..., about=TEXT)`.")] = None,
-    id: Annotated[str | None, typer.Option(metavar="ID", help="Its id: the same id is taken once.")] = None,
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="(RUN | AGENT KEY) NAME JSON", show_default=False, help="To whom, which signal, and its value."),
+    ],
+    about: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is about: for `receive(NAME, about=TEXT)`.")] = None,
+    id: Annotated[str | None, typer.Option(metavar="ID", help="Its id: a second one with the same id is ignored.")] = None,
     by: By = None,
     data: Data = None,
 ) -> None:
     """Send a signal to a run, or to an agent's key.
 
-    To a key: to whichever of its runs waits for it, now or later.
+    NAME is what the handler waits for with `await ctx.receive(NAME)`, JSON is the value that it gets. A signal to an agent's key
+    goes to whichever run of the key waits for it, now or later: one that nobody waits for is kept, and you are told so.
 
     \b
+    millstream runs --status waiting     who waits for what
     millstream signal 42-1-17 approval '{"ok": true}'
-    millstream signal fulfil c42 approval '{"ok": true}' --about o-1001 --by alice
+    millstream signal fulfil c42 approval '{"ok": true}' --about o-1001
     millstream signal fulfil c42 note '"text needs quotes of its own"'
+    millstream signal 42-1-17 change -- -5
 
-    NAME is what the handler waits for with `await ctx.receive(NAME)`, JSON is the value that it gets. With --id it can be sent
-    again safely. A value that begins with `-` goes behind `--`: millstream signal 42-1-17 change -- -5
+    A handler that waits with `receive(NAME, about=X)` takes only a signal with --about X. With --id it can be sent again safely.
+    A value that begins with `-` goes behind `--`.
     """
     if len(words) == 3:
         to, (name, text) = {"run": _run(words[0])}, words[1:]
@@ -54,13 +60,36 @@ def signal(
     running, answer = _do(data, {"op": "signal", **to, "name": name, "value": value, "about": about, "id": id, "by": by or _me()})
     if answer == "duplicate":
         tell(f"a signal with the id {printable(id or '')} was sent before; nothing was done")
+    elif answer == "kept":
+        tell("signal sent; nobody waits for it now; it is kept")
+        tell(printable(_who_waits(data, to)))
     else:
         _done("signal sent", running)
 
 
+def _who_waits(data: Path | None, to: dict[str, str]) -> str:
+    """What is waited for where nobody waits for a signal: its name, --about or the key may be misspelt."""
+    from millstream.cli.listing import waits
+    from millstream.core.identity import parse_run_id, run_id
+
+    with looking(data) as store:
+        if "run" in to:
+            row = store.run(parse_run_id(to["run"]).number)
+            if row is None or not waits(row):
+                return f"run {to['run']} waits for no signal" + ("" if row is None else f"; it is {row.status}")
+            return f"run {to['run']} waits for {' or '.join(waits(row))}"
+        place = f"{to['agent']}, key {to['key']!r}"
+        rows = store.waiting(to["agent"], to["key"])
+        handled = rows or list(store.runs(agent=to["agent"], key=to["key"], limit=1))
+    if not rows:
+        return f"no run of {place} waits" if handled else f"{place} has handled no event yet"
+    found = [f"run {run_id(row.partition, row.run)} waits for {' or '.join(waits(row)) or 'something else'}" for row in rows[:5]]
+    return "; ".join(found) + (" …" if len(rows) > 5 else "")
+
+
 def resolve(
     step: Annotated[str, typer.Argument(metavar="STEP", help="Id of a step in doubt, from `millstream doubts`.")],
-    result: Annotated[str | None, typer.Option(metavar="JSON", help="It happened, and this is what it returned.")] = None,
+    result: Annotated[str | None, typer.Option(metavar="JSON", help="It happened, and this is what the tool returned.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="It did not happen: do it now, same key and arguments.")] = False,
     failed: Annotated[
         str | None, typer.Option("--fail", metavar="TEXT", help="It did not happen, and shall not: it failed, because of TEXT.")
@@ -68,10 +97,13 @@ def resolve(
     by: By = None,
     data: Data = None,
 ) -> None:
-    """Settle a step in doubt, after a look at the far side. What is said is recorded, with who said it.
+    """Settle a step in doubt, after a look at the far side.
+
+    Give exactly one of --result, --retry and --fail. It is recorded with who said it, and stands: a retry of the run neither asks
+    nor performs it again. The handler goes on with the result, or gets the exception ToolFailed with your TEXT.
 
     \b
-    millstream doubts
+    millstream doubts                    what is in doubt, and its idempotency key
     millstream resolve 42-1-17/charge --result '{"receipt": "R-81"}'
     millstream resolve 42-1-17/charge --retry --by alice
     millstream resolve 42-1-17/charge --fail 'the bank knows nothing of it'
@@ -96,11 +128,12 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, from `mi
 def retry(run: RunId, data: Data = None) -> None:
     """Try a failed, diverged or cancelled run again.
 
-    It takes a new turn and sees the state of today. Effects that were recorded are not performed again: their results are
-    handed over.
+    Its handler begins anew, with the code and the state of today. Steps that succeeded are not performed again: their recorded
+    results are handed over. A step that failed is tried again, but not one that a person settled as failed.
 
     \b
-    millstream runs --status failed
+    millstream runs --status failed      which, and why
+    millstream show 42-1-17              what it had done
     millstream retry 42-1-17
     """
     running, _ = _do(data, {"op": "retry", "run": _run(run), "by": _me()})
@@ -110,18 +143,22 @@ def retry(run: RunId, data: Data = None) -> None:
 def cancel(run: RunId, data: Data = None) -> None:
     """Cancel a run.
 
-    Its handler gets CancelledError where it waits, and may clean up; one that has not begun just ends.
+    Its handler gets CancelledError where it waits, and may still call tools to clean up (in `except` or `finally`). A run that has
+    not begun, or has failed, just ends. What its steps did stays done.
 
     \b
-    millstream runs --status waiting
+    millstream runs --status waiting     which, and for what
     millstream cancel 42-1-17
     """
-    running, _ = _do(data, {"op": "cancel", "run": _run(run), "by": _me()})
-    _done("cancellation is recorded", running)
+    running, status = _do(data, {"op": "cancel", "run": _run(run), "by": _me()})
+    if status == "cancelled":
+        tell("cancelled")
+    else:
+        _done("cancellation is recorded; its handler is told", running)
 
 
 def retry_letters(data: Path | None, json: Json) -> None:
-    """``dead-letters --retry``: only an engine knows the sources that read them."""
+    """``dead-letters --retry``: only an engine knows the sources and operators that take them."""
     folder = data_folder(data)
     deadline = time.monotonic() + PATIENCE_S
     with errors():
@@ -139,7 +176,20 @@ def retry_letters(data: Path | None, json: Json) -> None:
     if json:
         say(jsonl(answer))
     else:
-        tell(f"{count(answer['retried'], 'dead letter')} became events, {answer['remaining']:,} remain")
+        became = "an event" if answer["retried"] == 1 else "events"
+        tell(f"{count(answer['retried'], 'dead letter')} became {became}, {answer['remaining']:,} remain")
+        _tell_others(answer)
+
+
+def _tell_others(answer: dict[str, Any]) -> None:
+    """What became of the dead letters that did not become events."""
+    if answer["duplicates"]:
+        tell(f"{answer['duplicates']:,} were duplicates of events that had come otherwise, and are gone")
+    if answer["refused"]:
+        tell(f"{answer['refused']:,} were refused again, the first because: {printable(answer['reason'])}")
+    if answer["cannot"]:
+        why = ", ".join(f"{number:,} {reason}" for reason, number in answer["cannot"].items())
+        tell(f"{sum(answer['cannot'].values()):,} cannot be retried: {why}")
 
 
 # --- asking, or doing it here ---------------------------------------------------------------------------------------------
@@ -171,7 +221,7 @@ def _do(data: Path | None, request: dict[str, Any]) -> tuple[bool, Any]:
 def _refused(error: Exception, request: dict[str, Any]) -> NoReturn:
     """It cannot be done. The error says why, and of what."""
     what = request.get("step") or request.get("run") or ""
-    fail(str(error) if what in str(error) else f"{what}: {error}")
+    fail(str(error) if what.partition("/")[0] in str(error) else f"{what}: {error}")
 
 
 def _ask(folder: Path, request: dict[str, Any]) -> Any:

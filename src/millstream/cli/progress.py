@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millstream.cli.folders import option
-from millstream.cli.output import count, is_terminal, printable, span, tell
+from millstream.cli.output import count, is_terminal, printable, span, tell, wrapped
 
 if TYPE_CHECKING:
     from millstream.core.graph import Graph
@@ -44,9 +44,11 @@ class Progress:
         self.graph = graph
         self.folder = folder
         self.stopped = False  # somebody has asked for it
+        self._begun = False  # the first line is told
+        self._early: list[tuple[str, str]] = []  # said while the folder was recovered: told behind the first line
         self._began = time.monotonic()
         self._engine: Engine | None = None
-        self._stored = Stored(folder)
+        self._stored = Stored(folder, time.time_ns() // 1000)
         self._window = self._began
         self._told = self._untold = 0
         self._rate: deque[tuple[float, int]] = deque([(self._began, 0)])  # (time, events handled until then)
@@ -63,6 +65,10 @@ class Progress:
             parts.append("to " + ", ".join(_connected(spec.stream, spec.connector) for spec in self.graph.sinks.values()))
         parts.append(f"agents {', '.join(self.graph.agents)}" if self.graph.agents else "no agents")
         self.line("info", "; ".join(parts))
+        self._begun = True
+        for source in _unhandled(self.graph):
+            self.line("warning", f"nothing handles {source!r}: its events are counted and not kept")
+        self._tell_early()
         self._stored.read()
         found = self._stored.words()
         if found:
@@ -72,6 +78,9 @@ class Progress:
         """Something that an operator should see."""
         if text.startswith("stopping"):
             self.stopped = True
+        if not self._begun:
+            self._early.append((level, text))
+            return
         if level != "warning":
             self.line(level, text)
             return
@@ -85,6 +94,11 @@ class Progress:
         else:
             self._untold += 1
 
+    def _tell_early(self) -> None:
+        early, self._early, self._begun = self._early, [], True
+        for level, text in early:
+            self.log(level, text)
+
     def _tell_untold(self) -> None:
         if self._untold:
             self.line("warning", f"{count(self._untold, 'more warning')} in {WINDOW_S:g} s; see `millstream runs --status failed`")
@@ -92,7 +106,7 @@ class Progress:
 
     def line(self, level: str, text: str) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        tell(f"{now} {level}: {printable(text)}")
+        tell(f"{now} {level}: {_lines(text)}", hang=4)
 
     # figures
 
@@ -125,17 +139,29 @@ class Progress:
             f"{self._per_second(stats):,.0f} events/s",
             f"accepted {stats.accepted:,}",
             f"done {stats.done:,}",
-            f"failed {stats.failed:,}",
+            f"failed {self._failed(stats):,}",
             f"active {stats.active:,}",
             f"waiting {waiting:,}",
             f"in doubt {self._stored.doubts:,}",
             f"outputs {stats.outputs:,}",
             f"commit {span(round(stats.commit_seconds * 1e6))}",
         ]
-        words += [f"{name} {number:,}" for name, number in _irregular(stats) if number]
+        words += [f"{names} {number:,}" for _, names, number in self._irregular(stats) if number]
         if stats.paused:
             words.append(f"sources wait: {stats.paused}")
         return ", ".join(words)
+
+    def _failed(self, stats: Stats) -> int:
+        """The engine counts runs that diverged among those that failed."""
+        return max(stats.failed - self._stored.diverged, 0)
+
+    def _irregular(self, stats: Stats) -> list[tuple[str, str, int]]:
+        """What is only told where there is some of it: the word for one, for more, and how many."""
+        return [
+            ("diverged", "diverged", min(self._stored.diverged, stats.failed)),
+            ("duplicate", "duplicates", stats.duplicates),
+            ("rejected", "rejected", stats.rejected),
+        ]
 
     def _per_second(self, stats: Stats) -> float:
         """Events that were handled, lately. They are accepted in bursts, so that would say little of how fast it is."""
@@ -150,10 +176,12 @@ class Progress:
 
     def close(self) -> None:
         """Leave the terminal as it was."""
+        self._tell_early()
         self._stored.close()
 
     def summary(self) -> None:
         """What was done, what is left, and what to do about it."""
+        self._tell_early()
         self._tell_untold()
         if self._engine is None:
             return
@@ -163,10 +191,10 @@ class Progress:
         figures = [
             f"{stats.accepted:,} accepted",
             f"{stats.done:,} done",
-            f"{stats.failed:,} failed",
+            f"{self._failed(stats):,} failed",
             count(stats.outputs, "output"),
         ]
-        figures += [f"{number:,} {name}" for name, number in _irregular(stats) if number]
+        figures += [count(number, one, more) for one, more, number in self._irregular(stats) if number]
         took = span(round((time.monotonic() - self._began) * 1e6))
         self.line("info", f"{how} after {took}: {', '.join(figures)}")
         for text in self._left(stats):
@@ -204,7 +232,9 @@ class Block(Progress):
 
         style = {"warning": "yellow", "error": "bold red"}.get(level, "")
         label = f"{level}: " if level in ("warning", "error") else ""
-        self._console.print(Text(label + printable(text), style=style))
+        columns = self._console.width
+        pieces = [piece for line in f"{label}{_lines(text)}".split("\n") for piece in wrapped(line, columns, " " * 4)]
+        self._console.print(Text("\n".join(pieces), style=style))
 
     async def _show(self, engine: Engine) -> None:
         self._live.start()
@@ -215,7 +245,7 @@ class Block(Progress):
     def _block(self, stats: Stats) -> Any:
         from rich.text import Text
 
-        doubts, failed = self._stored.doubts, stats.failed
+        doubts, failed = self._stored.doubts, self._failed(stats)
         waiting = max(stats.waiting, self._stored.runs.get("waiting", 0))
         seconds = round(time.monotonic() - self._began)
         block, column = Text(no_wrap=True), 0
@@ -230,7 +260,7 @@ class Block(Progress):
             ("in doubt", f"{doubts:,}", "bold yellow" if doubts else "bold"),
             ("outputs", f"{stats.outputs:,}", "bold"),
             ("commit", span(round(stats.commit_seconds * 1e6)), "bold"),
-            *((name, f"{number:,}", "bold yellow") for name, number in _irregular(stats) if number),
+            *((names, f"{number:,}", "bold yellow") for _, names, number in self._irregular(stats) if number),
         ):
             width = len(name) + 1 + len(value)
             if column and column + 2 + width > self._console.width:  # a name and its figure are not torn apart
@@ -259,11 +289,13 @@ class Block(Progress):
 class Stored:
     """Figures of the store, from a connection of its own. Where it cannot be read, the last ones stand."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, since: int) -> None:
+        self._since = since
         self._path = folder / "millstream.db"
         self._store: Any = None
         self.runs: dict[str, int] = {}  # by status, but done and cancelled
         self.doubts = 0
+        self.diverged = 0  # since this engine began, us
 
     def read(self) -> float:
         """Returns the seconds that it took."""
@@ -277,6 +309,7 @@ class Stored:
                     return 0.0
                 self._store = SqliteStore(self._path, app=None, partitions=None, read_only=True)
             self.runs, self.doubts = self._store.open_runs(), self._store.doubt_count()
+            self.diverged = self._store.diverged_since(self._since)
         except StoreError:
             pass  # if it matters, the engine says so
         return time.monotonic() - began
@@ -291,8 +324,22 @@ class Stored:
             self._store = None
 
 
-def _irregular(stats: Stats) -> list[tuple[str, int]]:
-    return [("duplicates", stats.duplicates), ("rejected", stats.rejected)]
+def _lines(text: str) -> str:
+    """Made printable; lines behind the first are indented, so that none can pass for one of ours."""
+    return printable(text, lines=True).replace("\n", "\n    ")
+
+
+def _unhandled(graph: Graph) -> list[str]:
+    """Sources whose events reach no agent and no sink."""
+    left = [stream for agent in graph.agents.values() for stream in agent.streams]
+    left += [sink.stream for sink in graph.sinks.values()]
+    reached: set[str] = set()
+    while left:
+        stream = left.pop()
+        if stream not in reached:
+            reached.add(stream)
+            left += graph.streams[stream].parents if stream in graph.streams else ()
+    return [name for name in graph.sources if name not in reached]
 
 
 def _writes_to_stdout(graph: Graph) -> bool:

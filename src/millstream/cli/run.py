@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 import time
 import traceback
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from millstream.cli.folders import VARIABLE, beside
-from millstream.cli.output import FAILED, USAGE, errors, fail, printable, tell, usage
+from millstream.cli.output import FAILED, USAGE, errors, fail, usage
+from millstream.cli.tracebacks import tell_traceback
 
 if TYPE_CHECKING:
     from millstream.cli.progress import Progress
@@ -39,12 +39,12 @@ def run(
         bool, typer.Option("--until-idle", help="End when the sources are consumed and nothing can go on by itself.")
     ] = False,
     grace: Annotated[
-        str, typer.Option(metavar="TIME", help="How long steps in flight get when it is stopped, such as 500ms, 25s, 2m.")
+        str, typer.Option(metavar="TIME", help="When it is stopped: how long steps under way get to end, such as 500ms, 25s, 2m.")
     ] = "25s",
-    existing: Annotated[bool, typer.Option("--existing", help="Fail unless the data folder has a store already.")] = False,
+    existing: Annotated[bool, typer.Option("--existing", help="Fail if there is no data yet (a mistyped --data).")] = False,
     max_clock_jump: Annotated[
         str,
-        typer.Option(metavar="TIME", help="Stop with an error if the wall clock leaps ahead further than this."),
+        typer.Option(metavar="TIME", help="Stop with an error if the clock leaps ahead further than this, and fire no timer."),
     ] = "1h",
 ) -> None:
     """Run an app, or go on where it was stopped or killed.
@@ -53,12 +53,14 @@ def run(
     however you like: the same command goes on where it was.
 
     \b
-    millstream run app.py                   until Ctrl-C or SIGTERM; a second one stops at once
-    millstream run app.py --until-idle      for files: until all of them are worked off
+    millstream run app.py                until Ctrl-C or SIGTERM; twice: at once
+    millstream run app.py --until-idle   for files: until they are worked off
     millstream run shop.flows:app --data /var/lib/shop --existing
 
     With --until-idle, sleeps and back-offs are waited for; runs that wait for a signal or are in doubt, and what is queued behind
     them, are not: they are kept, and the next run goes on with them.
+
+    Exit code 0 whatever becomes of its runs: `millstream runs --status failed` lists those that failed.
     """
     grace_us, jump_us = _duration(grace, "--grace"), _duration(max_clock_jump, "--max-clock-jump")
     here = os.getcwd()
@@ -94,36 +96,8 @@ def _graph(target: str) -> Graph:
     except MillstreamError as error:
         cause = error.__cause__
         if cause is not None and cause is not error:
-            _show_traceback(cause)
+            tell_traceback(cause)
         fail(str(error))
-
-
-def _show_traceback(error: BaseException) -> bool:
-    """The user's error from their first frame on, without frames of ours: they are of no use to them. False: none is theirs."""
-    told = traceback.TracebackException.from_exception(error)
-    kinds = [_owner(frame.filename) for frame in told.stack]
-    if "user" in kinds:
-        first = kinds.index("user")
-        told.stack = traceback.StackSummary.from_list(
-            [frame for frame, kind in zip(told.stack[first:], kinds[first:], strict=True) if kind != "millstream"]
-        )
-    elif isinstance(error, SyntaxError):
-        told.stack = traceback.StackSummary()
-    else:
-        return False
-    tell(printable("".join(told.format(chain=False)).rstrip("\n"), lines=True))
-    return True
-
-
-def _owner(filename: str) -> str:
-    """Whose code a frame is of: ``user``, ``millstream`` (with the importing machinery), or ``library``."""
-    from millstream.agents.places import PACKAGE
-
-    if filename.startswith((PACKAGE, "<frozen")) or "/importlib/" in filename:
-        return "millstream"
-    if not os.path.isabs(filename) or filename.startswith(sysconfig.get_path("stdlib")) or "/site-packages/" in filename:
-        return "library"
-    return "user"
 
 
 # --- running it -----------------------------------------------------------------------------------------------------------
@@ -188,7 +162,7 @@ def _answers(folder: Path) -> bool:
 
 def _unexpected(error: Exception) -> NoReturn:
     text = f"{type(error).__name__}: {error}"
-    if _show_traceback(error):
+    if tell_traceback(error):
         fail(f"the engine stopped: {text} (raised by the app's own code; what was committed is kept)")
     traceback.print_exception(error, file=sys.stderr)
     fail(f"the engine stopped: {text}; this looks like a bug in Millstream; what was committed is kept", FAILED)

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import re
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from millstream.cli.folders import Data, Json, looking, option
-from millstream.cli.listing import arguments, call, decoded, doubt_json, run_json, waits
-from millstream.cli.output import bold, count, cut, fail, jsonl, printable, rfc3339, rfc3339_or_none, say, span, usage
+from millstream.cli.listing import arguments, call, cancelled, decoded, doubt_json, run_json, waits, ways_to_settle
+from millstream.cli.output import (
+    bold,
+    brief_time,
+    command,
+    count,
+    cut,
+    fail,
+    jsonl,
+    printable,
+    rfc3339,
+    rfc3339_or_none,
+    say,
+    span,
+    usage,
+    width,
+    wrapped,
+)
+from millstream.cli.tracebacks import place, without_ours
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from millstream.core.tables import DoubtRow, EventRow, RecordRow, RunRow
     from millstream.stores.sqlite import SqliteStore
 
@@ -23,7 +42,7 @@ SAME_US = 1_000_000  # an event without a time of its own has that of its readin
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, from `millstream runs`.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, from `millstream runs`, or of a step of it.")],
     full: Annotated[bool, typer.Option("--full", help="Show long values and tracebacks in full.")] = False,
     json: Json = False,
     data: Data = None,
@@ -31,34 +50,50 @@ def show(
     """Tell the story of a run.
 
     Its event and where that came from, every step with its attempts, arguments and result, timers, signals and who sent them,
-    doubts and who settled them, the state before and after, what it emitted, and how it ended. Times are from the moment in
-    which the event became a run.
+    doubts and who settled them, the state before and after, what it emitted, and how it ended. Times such as +1.5 s count from
+    the moment in which the event became a run.
 
     \b
     millstream show 42-1-17
     millstream show 42-1-17 --full
-    millstream show 42-1-17 --json | jq '.records[] | select(.kind == "doubted")'
+    millstream show 42-1-17 --json | jq '.records[].kind'
 
     With --json: as in `millstream runs`, but with event in full, and generation, started, records, waits, wake, doubts, state,
     emitted.
     """
-    from pathlib import Path
+    from millstream.core.identity import RunId, no_such_run, parse_run_id
 
-    from millstream.core.identity import parse_run_id
-
+    run = run.partition("/")[0]  # a step's id will do
     try:
-        number = parse_run_id(run.partition("/")[0])  # a step's id will do
+        id = parse_run_id(run)
     except ValueError as error:
         usage(str(error))
     with looking(data) as store:
-        told = read(store, number)
+        told = read(store, id.number)
         if told is None:
-            fail(f"there is no run {run} in {Path(store.path).parent}; `millstream runs` lists them")
+            fail(no_such_run(run, None))
+        row, folder = told.row, Path(store.path).parent
+        if row.partition != id.partition:
+            fail(no_such_run(run, RunId(row.partition, row.run), row.agent, row.key))
         if json:
             say(jsonl(as_json(told)))
-        else:
-            for line in Story(told, None if full else CUT, Path(store.path).parent).lines():
-                say(line if line.startswith(" ") else bold(line))
+            return
+        for line in Story(told, None if full else CUT, folder).lines():
+            for piece in _fitted(line):
+                say(piece if piece.startswith(" ") else bold(piece))
+
+
+_TIMED = re.compile(r" *(?:\+[\d.]+ \w+(?: \d+ \w+)?|\?)  +")  # what a line that begins with a time has before its text
+
+
+def _fitted(line: str) -> list[str]:
+    """A line of the story on this terminal; it goes on under its own beginning."""
+    columns = width(sys.stdout)
+    if columns is None or "\n" in line:  # commands are fitted already
+        return line.split("\n")
+    timed = _TIMED.match(line)
+    begin = len(line) - len(line.lstrip(" ")) if timed is None else timed.end()
+    return wrapped(line, columns, " " * (begin + 2))
 
 
 # --- what the store knows of it -------------------------------------------------------------------------------------------
@@ -204,7 +239,8 @@ ENDED = {
     "not_done": "its probe says that it did not happen",
     "unknown": "its probe cannot tell",
 }
-NEXT = {"perform": "performed again", "probe": "its probe is asked", "doubt": "in doubt"}
+NEXT = {"perform": "performed again", "probe": "its probe was asked", "doubt": "in doubt"}
+RESTS = {"perform": "it will be performed again", "probe": "its probe will be asked"}
 MARGIN = " " * 15  # of what stands below a line that begins with a time
 
 
@@ -233,7 +269,7 @@ class Story:
             if steps[0].generation != generation:
                 generation = steps[0].generation
                 yield ""
-                yield f"Tried again ({_ordinal(generation + 1)} time)" if generation else "What it did"
+                yield f"Tried again ({_ordinal(generation + 1)} time){self._asked_for(generation)}" if generation else "What it did"
             yield from self._block(steps)
         if row.started is None and row.status == "queued":
             yield ""
@@ -267,11 +303,18 @@ class Story:
         """Records in order, those of one step (in one generation) together, at the place of their first."""
         blocks: dict[Any, list[RecordRow]] = {}
         for record in self.told.records:
-            alone = record.step is None or record.kind in ("fired", "received")
+            alone = record.step is None or record.kind in ("fired", "received") or _refused(record) is not None
             blocks.setdefault(record.record if alone else (record.generation, record.step), []).append(record)
         for block in blocks.values():
             if block[0].kind != "changed" or self._is_released():
                 yield block
+
+    def _asked_for(self, generation: int) -> str:
+        """Who wanted a run to be tried again, and when."""
+        for record in self.told.records:
+            if record.kind == "retried" and record.generation == generation:
+                return printable(f", wanted{_by(record)} at {self._since(record.at)}")
+        return ""
 
     def _is_released(self) -> bool:
         return any(record.kind == "released" for record in self.told.records)
@@ -288,6 +331,10 @@ class Story:
                 about = f" about {note['about']}" if note.get("about") else ""
                 yield self._line(first, printable(f"signal {first.tool}{about}, sent{by} at {self._since(note.get('sent'))}"))
                 yield f"{MARGIN}value {self._value(first.result)}"
+            case "noted" if (reason := _refused(first)) is not None:
+                yield self._line(first, printable(f"signal {first.tool}, sent{_by(first)}, is not what it waits for: {reason}"))
+            case "retried":
+                return  # the heading says it
             case "cancelled":
                 yield self._line(first, printable(f"cancelled{_by(first)}"))
             case "released":
@@ -317,13 +364,14 @@ class Story:
             yield f"{MARGIN}value {self._value(head.args)}"
         probed = False
         for record in block:
-            yield from self._of_step(record, first, probed)
+            yield from self._of_step(record, block, probed)
             if record.kind == "attempted":
                 probed = decoded(record.note or "{}").get("next") == "probe"
         if block[-1].kind in ("intended", "attempted", "settled") and self._is_open(first):
             yield f"{MARGIN}no outcome yet"
 
-    def _of_step(self, record: RecordRow, first: RecordRow, probed: bool) -> Iterator[str]:
+    def _of_step(self, record: RecordRow, block: list[RecordRow], probed: bool) -> Iterator[str]:
+        first = block[0]
         note = decoded(record.note) if record.note else {}
         ended, following = str(note.get("ended")), str(note.get("next"))
         how = "no answer came" if record.effect == "read" and ended in ("ambiguous", "lost") else ENDED.get(ended, ended)
@@ -332,7 +380,9 @@ class Story:
                 if record.attempt > 1:
                     yield self._line(record, f"  attempt {record.attempt}")
             case "attempted":
-                yield self._line(record, f"  attempt {record.attempt}: {how}; {NEXT.get(following, following)}")
+                rests = self._is_open(first) and record is block[-1]
+                what = self._rests(note, following) if rests else NEXT.get(following, following)
+                yield self._line(record, f"  attempt {record.attempt}: {how}; {what}")
                 if ended != "lost":
                     yield from self._because(record)
             case "doubted":
@@ -347,6 +397,15 @@ class Story:
                 yield self._line(record, "  today's code gives it other arguments; the recorded result stands")
             case "resulted":
                 yield from self._result(record, first, note, probed)
+
+    @staticmethod
+    def _rests(note: dict[str, Any], following: str) -> str:
+        """What a step waits for between two attempts, or before its probe."""
+        what, due = RESTS.get(following, following), note.get("due")
+        if due is None:
+            return f"{what} when the app runs again"
+        left = due - time.time_ns() // 1000
+        return f"{what} at {brief_time(due)}, in {span(left)}" if left > 0 else what.replace("will be", "is being")
 
     def _result(self, record: RecordRow, first: RecordRow, note: dict[str, Any], probed: bool) -> Iterator[str]:
         value = self._value(record.result)
@@ -401,11 +460,11 @@ class Story:
             yield ""
             yield printable("It waits for " + (" or ".join(waits(row)) or "something"))
         for doubt in self.told.doubts:
-            step = f"{self.told.id}/{doubt.step}"
+            step = printable(f"{self.told.id}/{doubt.step}")
             yield ""
-            yield f"In doubt: {printable(step)}; look at the far side whether it happened, then"
-            for how in ("--result JSON", "--retry", "--fail TEXT"):
-                yield f"    millstream resolve {printable(step)} {how}{self.where}"
+            yield f"In doubt: {step}"
+            yield printable(f"    Search for its key, {doubt.idempotency_key}, where the effect would be; then say what you found:")
+            yield ways_to_settle(step, self.where, sys.stdout, "    ")
 
     def _state(self) -> Iterator[str]:
         changed = _state_json(self.told)
@@ -439,21 +498,51 @@ class Story:
             return
         error = decoded(row.error)
         data = error.get("data")
+        text = cancelled(row, self._cancelled_by()) if row.status == "cancelled" else f"{error.get('type')}: {error.get('message')}"
         is_traceback = isinstance(data, dict) and set(data) == {"traceback"}
-        text = "" if is_traceback else f"{error.get('type')}: {error.get('message')}"
-        for line in printable(cut(text, self.limit or 1 << 62), lines=True).split("\n") if text else ():
+        where = place(str(data["traceback"])) if is_traceback else None
+        first, *others = printable(cut(str(text), self.limit or 1 << 62), lines=True).split("\n")
+        yield f"    {first}" + (f" at {printable(where)}" if where and not others else "")
+        for line in others:
             yield f"    {line}"
+        if where and others:
+            yield f"    at {printable(where)}"
         if is_traceback:
-            yield from self._traceback(str(data["traceback"]))
+            yield from self._traceback(str(data["traceback"]).rstrip().removesuffix(str(text)))
         elif data is not None:
             yield f"    data {self._value(jsonl(data))}"
         if row.turn is not None:
             yield "    It blocks its key: later events of the key wait until it is retried or cancelled"
-        if row.status in ("failed", "diverged"):
-            yield f"    Try it again: millstream retry {self.told.id}{self.where}"
+        yield from self._what_to_do(error)
+
+    def _cancelled_by(self) -> str | None:
+        found = [record for record in self.told.records if record.kind == "cancelled"]
+        by: str | None = decoded(found[-1].note or "{}").get("by") if found else None
+        return by
+
+    def _what_to_do(self, error: dict[str, Any]) -> Iterator[str]:
+        row = self.told.row
+        if row.status not in ("failed", "diverged"):
+            return
+        denied = self._denied(error)
+        if denied is not None:
+            yield printable(f"    {denied.step} was settled as failed{_by(denied)}; a retry will not perform it")
+            return
+        yield ""
+        yield "Try it again"
+        yield command(f"millstream retry {self.told.id}{self.where}", sys.stdout, "    ")
+
+    def _denied(self, error: dict[str, Any]) -> RecordRow | None:
+        """The settlement that this error is: it stands, so that a retry comes to the same end."""
+        for record in reversed(self.told.records):
+            if record.kind == "resulted" and record.error is not None and decoded(record.note or "{}").get("settled") == "fail":
+                settled = decoded(record.error)
+                if (settled.get("type"), settled.get("message")) == (error.get("type"), error.get("message")):
+                    return record
+        return None
 
     def _traceback(self, text: str) -> Iterator[str]:
-        lines = printable(text, lines=True).rstrip("\n").split("\n")
+        lines = [printable(line) for line in without_ours(text)] if text else []
         if self.limit is not None and len(lines) > TRACEBACK:
             yield f"    … ({count(len(lines) - TRACEBACK, 'line')} cut, --full shows them)"
             lines = lines[-TRACEBACK:]
@@ -473,8 +562,13 @@ class Story:
 
     @staticmethod
     def _short(text: str, limit: int) -> str:
-        short = cut(text, limit)
-        return short if short == text else short[:-1] + "; --full shows all)"
+        return cut(text, limit, "; --full shows all")
+
+
+def _refused(record: RecordRow) -> str | None:
+    """Why a signal was not taken: its value is not of the type that the handler waits for."""
+    reason: str | None = decoded(record.note).get("refused") if record.kind == "noted" and record.note is not None else None
+    return reason
 
 
 def _by(record: RecordRow) -> str:

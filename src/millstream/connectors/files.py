@@ -52,7 +52,7 @@ class JsonLines(msgspec.Struct, frozen=True):
 
 
 def jsonl(path: str | os.PathLike[str], *, follow: bool = False, max_line: int | str = MAX_LINE) -> JsonLines:
-    """A file of JSON lines: one JSON value a line, UTF-8.
+    """A file of JSON lines (jsonlines.org): one JSON value (RFC 8259) a line, UTF-8.
 
     As a source it is read to its end and, after a restart, on from there; blank lines are skipped, and lines that are longer
     than ``max_line`` go to the dead letters. As a sink it is appended to, synced, by one writer.
@@ -60,7 +60,7 @@ def jsonl(path: str | os.PathLike[str], *, follow: bool = False, max_line: int |
     Args:
         path: of the file. As a source it must exist, unless it is followed.
         follow: the source never ends: new lines are read as they are written, through rotations of the file.
-        max_line: the longest line to read, in bytes or as text (``"16MB"``).
+        max_line: the longest line to read: bytes, or text with a unit (``"64KB"``, ``"16MB"``, ``"1GiB"``).
 
     Raises:
         DeclarationError: an option is not what it must be.

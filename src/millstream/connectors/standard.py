@@ -64,6 +64,9 @@ class StandardOutput(msgspec.Struct, frozen=True):
 def stdin(*, max_line: int | str = MAX_LINE) -> StandardInput:
     """JSON lines from standard input, to its end. What was not consumed when the process ends cannot be read again.
 
+    Args:
+        max_line: the longest line to read, as of ``jsonl``: bytes, or text with a unit.
+
     Raises:
         DeclarationError: ``max_line`` is not a size.
     """

@@ -17,13 +17,19 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     attempt: int
     """From 1."""
     run_id: str
+    """The run's public id: ``42-1-17``."""
     step_id: str
+    """The step's public id, as ``millstream doubts`` prints it: ``42-1-17/charge``."""
     resources: Any = None
     """What the app's ``lifespan`` yielded."""
 
 
 class Done(Generic[R]):
-    """A probe's answer: it happened, with this result."""
+    """A probe's answer: it happened.
+
+    Args:
+        result: what the tool would have returned; the step's result.
+    """
 
     __slots__ = ("result",)
 

@@ -70,6 +70,7 @@ class Start(msgspec.Struct, frozen=True, gc=False):
     event: EventRow
     state: str | None
     at: int
+    seen: int  # when the run first began: what the handler takes for now
     generation: int
 
 
@@ -77,11 +78,13 @@ class Deliver(msgspec.Struct, frozen=True, gc=False):
     """Hand one observation to a run and drive it until none of its tasks is ready.
 
     ``kind``: ``resulted`` (of a step), ``fired`` (a timer), ``received`` (a signal), ``cancelled`` (the run),
-    ``resumed`` (the state as it is now). ``at`` is the time that the run sees.
+    ``resumed`` (the state as it is now). ``at`` is the time of the run's loop; ``seen`` is what the handler takes for now: an
+    earlier time where an earlier generation has observed it, so that arguments made of it are the same again.
     """
 
     run: int
     at: int
+    seen: int
     kind: str
     step: str
     value: str | None = None  # JSON

@@ -9,14 +9,17 @@ from typing import Any
 
 from millstream.core.commands import Note
 from millstream.core.graph import Graph
-from millstream.core.identity import EPOCH_BITS, KeyMaker, run_id
-from millstream.core.tables import Commit, Key, Table
+from millstream.core.identity import EPOCH_BITS, LOW, KeyMaker, run_id
+from millstream.core.tables import META, Commit, Key, MetaRow, Table
 
 
 class Limits:
-    """Bounds of one engine. Counts are runs in this process; ``backlog_bytes`` are payloads of queued events in the store."""
+    """Bounds of one engine. Counts are runs in this process, if nothing else is said."""
 
-    __slots__ = ("running", "idle", "line", "instances", "backlog_bytes", "commit_rows", "ready", "cut", "page", "threads")
+    __slots__ = (
+        "running", "idle", "line", "instances", "backlog_bytes", "commit_rows", "ready", "cut", "page", "threads",
+        "cut_bytes", "idle_bytes", "memory_bytes",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -31,17 +34,23 @@ class Limits:
         cut: int = 500,
         page: int = 500,
         threads: int = 64,
+        cut_bytes: int = 4 << 20,
+        idle_bytes: int = 16 << 20,
+        memory_bytes: int = 64 << 20,
     ) -> None:
         self.running = running  # handlers that run at once
         self.idle = idle  # waiting handlers kept in memory; the longest waiting are put away first
         self.line = line  # runs of one line kept in memory
         self.instances = instances  # idle (agent, key) whose state is kept in memory
-        self.backlog_bytes = backlog_bytes
+        self.backlog_bytes = backlog_bytes  # bytes of queued payloads in the store, before sources are paused
         self.commit_rows = commit_rows  # rows that gather behind a slow commit before sources are paused
         self.ready = ready  # keys that wait for a free handler in memory; what is beyond is found again by a scan
         self.cut = cut  # rows of a commit, so that what is gated behind it is released early
         self.page = page  # rows that a scan of lines or of wake-ups reads at once
         self.threads = threads  # attempts of tools that block, at once
+        self.cut_bytes = cut_bytes  # payloads of a commit, likewise
+        self.idle_bytes = idle_bytes  # payloads and results that waiting handlers keep in memory
+        self.memory_bytes = memory_bytes  # those of all handlers and of what is not durable yet: beyond it sources are paused
 
 
 class Desk:
@@ -49,7 +58,7 @@ class Desk:
 
     __slots__ = (
         "graph", "limits", "now", "commit", "commands", "cut", "in_flight", "durable", "keys", "alarms", "touched", "counts",
-        "stopping",
+        "stopping", "bytes",
         "horizon", "_next", "_alarm_order",
     )  # fmt: skip
 
@@ -62,6 +71,7 @@ class Desk:
         self.in_flight: deque[Commit] = deque()  # being written
         self.commands: list[Any] = []
         self.durable = 0
+        self.bytes = 0  # of the payloads of commits that are closed and not durable
         self.keys = KeyMaker(graph.app, "")
         self.alarms: list[tuple[int, int, str, Any]] = []  # (due, order, what, of which)
         self.touched: dict[tuple[str, str], int] = {}  # (agent, key) -> the commit, not yet durable, that wrote of it
@@ -77,6 +87,8 @@ class Desk:
 
     def number(self) -> int:
         self._next += 1
+        if not self._next & LOW:  # this start has used its numbers up: the next one must not begin where we go on
+            self.commit.put(META, MetaRow("epoch", str(self._next >> EPOCH_BITS)))
         return self._next
 
     def run_id(self, partition: int, number: int) -> str:
@@ -94,9 +106,8 @@ class Desk:
 
     # What the store does not know yet.
 
-    def touch(self, agent: str, key: str) -> None:
+    def touch(self, place: tuple[str, str]) -> None:
         """What the store tells of (agent, key) is stale until the open commit is durable."""
-        place = (agent, key)
         if self.touched.get(place) != self.commit.number:
             self.touched[place] = self.commit.number
             self.commit.touched.add(place)

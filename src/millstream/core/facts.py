@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from millstream.core.effects import Ended, Policy
-from millstream.core.tables import EventRow, MailRow, RecordRow, RunRow, SinkRow, SourceRow, StateRow
+from millstream.core.tables import LINE, EventRow, LetterRow, MailRow, RecordRow, RunRow, SinkRow, SourceRow, StateRow
 
 
 class KeyLine(msgspec.Struct, frozen=True, gc=False):
@@ -18,6 +18,7 @@ class KeyLine(msgspec.Struct, frozen=True, gc=False):
     state: StateRow | None
     line: list[RunRow]
     more: bool  # the line goes on beyond ``line``
+    mailed: bool  # there is mail for it, or for one of its runs
 
 
 class RunHistory(msgspec.Struct, frozen=True, gc=False):
@@ -55,12 +56,16 @@ class EventBatch:
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False):
-    """Bad input: where it stood, why it was refused, and its (beginning of) text."""
+    """A line that is no event, or an event that could not go on: where it stood, why, and its text (see ``tables.LetterRow``)."""
 
     position: Any
     reason: str
     data: str
     size: int
+    kept: str = LINE
+    key: str | None = None
+    id: str | None = None
+    time: int | None = None
 
 
 class Opened(msgspec.Struct, frozen=True, gc=False):
@@ -107,6 +112,7 @@ class LineContinued(msgspec.Struct, frozen=True, gc=False):
     key: str
     line: list[RunRow]
     more: bool
+    events: dict[int, EventRow]  # small ones of those of its runs that are new: they can begin as they are
 
 
 class LinesScanned(msgspec.Struct, frozen=True, gc=False):
@@ -287,14 +293,20 @@ class RetryRequested(msgspec.Struct, frozen=True, gc=False):
     token: int | None = None
 
 
+class ReadAgain(msgspec.Struct, frozen=True, gc=False):
+    """A dead letter, and what reading it again gave: its one event, or why there is still none."""
+
+    letter: LetterRow
+    batch: EventBatch
+    rejected: Rejected | None = None
+
+
 class LettersRetried(msgspec.Struct, frozen=True, gc=False):
-    """Dead letters were read again: those that are now good, as events, and their numbers."""
+    """Dead letters were read again, to be tried where they were refused."""
 
     at: int
-    source: str
-    batch: EventBatch
-    letters: list[int]
-    known: set[str] | frozenset[str] = frozenset()
+    letters: list[ReadAgain]
+    known: dict[str, set[str]]  # source -> those of the ids that the store has seen
     token: int | None = None
 
 

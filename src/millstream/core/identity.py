@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 EPOCH_BITS = 32
-_LOW = (1 << EPOCH_BITS) - 1
+LOW = (1 << EPOCH_BITS) - 1
+DIGITS = 19  # of a number in an id, at most: Python takes quadratic time for thousands, and refuses more
 
 
+@lru_cache(maxsize=4096)  # a run asks for that of its key five times
 def partition_of(key: str, partitions: int) -> int:
     """The partition of a key: CRC-32 of its UTF-8 bytes, modulo the count.
 
@@ -17,13 +21,34 @@ def partition_of(key: str, partitions: int) -> int:
     return zlib.crc32(key.encode("utf-8", "surrogatepass")) % partitions
 
 
+def encodable(text: str, what: str) -> str:
+    """The text, which is going to be stored.
+
+    Raises:
+        ValueError: it holds a lone surrogate (``os.fsdecode`` and ``errors="surrogateescape"`` make them) and has no UTF-8.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as problem:
+            raise ValueError(f"{what} {text!r} cannot be stored: {problem.reason} at character {problem.start}") from None
+    return text
+
+
 def run_id(partition: int, number: int) -> str:
     """A run's public id, safe in a shell: partition, epoch, number within it (``42-1-17``)."""
-    return f"{partition}-{number >> EPOCH_BITS}-{number & _LOW}"
+    return f"{partition}-{number >> EPOCH_BITS}-{number & LOW}"
 
 
-def parse_run_id(text: str) -> int:
-    """The number of a run from its public id.
+class RunId(NamedTuple):
+    """A run's public id, taken apart. The number alone finds the run; the partition is what tells an id of another store."""
+
+    partition: int
+    number: int
+
+
+def parse_run_id(text: str) -> RunId:
+    """Partition and number of a run from its public id. Whoever looks the number up must compare the partition with the row's.
 
     Raises:
         ValueError: it is not a run id.
@@ -31,10 +56,19 @@ def parse_run_id(text: str) -> int:
     parts = text.split("-")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
         raise ValueError(f"{text!r} is not a run id; one looks like 42-1-17 (see `millstream runs`)")
-    epoch, number = int(parts[1]), int(parts[2])
-    if epoch >= 1 << 30 or number > _LOW:
+    if any(len(part) > DIGITS for part in parts):
         raise ValueError(f"{text!r} is not a run id: its numbers are too large")
-    return epoch << EPOCH_BITS | number
+    partition, epoch, number = map(int, parts)
+    if epoch >= 1 << 30 or number > LOW:
+        raise ValueError(f"{text!r} is not a run id: its numbers are too large")
+    return RunId(partition, epoch << EPOCH_BITS | number)
+
+
+def no_such_run(text: str, there: RunId | None, agent: str = "", key: str = "") -> str:
+    """What to say of an id that names no run; ``there``: the run that has its number, in another partition."""
+    if there is None:
+        return f"there is no run {text}; `millstream runs` lists them"
+    return f"there is no run {text}; {run_id(*there)} is of agent {agent}, key {key!r}"
 
 
 def step_id(run: str, step: str) -> str:
@@ -42,8 +76,8 @@ def step_id(run: str, step: str) -> str:
     return f"{run}/{step}"
 
 
-def parse_step_id(text: str) -> tuple[int, str]:
-    """Run number and structural identity of a step from its public id.
+def parse_step_id(text: str) -> tuple[RunId, str]:
+    """The run of a step and its structural identity in it, from its public id.
 
     Raises:
         ValueError: it is not a step id.

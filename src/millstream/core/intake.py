@@ -4,23 +4,29 @@
 * An event that reaches an agent is a row, once, whoever handles it; what a run emits is a row. Events of plain streams (source to
   sink) are not copied: their output rows hold a chunk of lines, and name the source and the range of positions.
 * With ``id=``, an id is accepted once within ``dedupe``.
+* What cannot go on is a dead letter, with all that a retry needs to let it in again where it was refused: a line at its source, an
+  event at its operator. What it leads to then, and the end of the letter, are one entry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from millstream.core import runs as r
 from millstream.core.commands import Answer, Note, Output
 from millstream.core.desk import Desk
-from millstream.core.facts import Arrived, Emitted, EventBatch, LettersRetried, Opened, Rejected, SinkWritten
+from millstream.core.facts import Arrived, Emitted, EventBatch, LettersRetried, Opened, ReadAgain, Rejected, SinkWritten
 from millstream.core.graph import AgentSpec, SinkSpec, StreamSpec
 from millstream.core.identity import partition_of, run_id, step_id
 from millstream.core.lines import Lines
+from millstream.core.operators import OPERATORS, as_given, extend, select
+from millstream.core.origins import DOUBTS_STREAM, FAILURES_STREAM, LETTERS_STREAM, Origin, marked, own_streams
 from millstream.core.runs import QUEUED, Run
 from millstream.core.tables import (
+    CUT,
+    EVENT,
     EVENTS,
+    EVIDENCE,
     JSON,
     LETTERS,
     OUTPUTS,
@@ -36,22 +42,14 @@ from millstream.core.tables import (
     SinkRow,
     SourceRow,
 )
+from millstream.core.text import MESSAGE_LIMIT, clean, shown, text_of
 from millstream.core.times import rfc3339
 
-LETTER_BYTES = 64 * 1024  # of a dead letter's text are kept
+LETTER_BYTES = 1 << 20  # of a dead letter's text are kept; what is longer is cut and cannot be retried
+LETTER_ROW = 1 << 14  # bytes of it that count as a row of a commit, which is bounded in rows
 
-DOUBTS_STREAM, FAILURES_STREAM, LETTERS_STREAM = "doubts", "failures", "dead_letters"
 
-
-class Origin:
-    """Where a batch comes from: a source, or a run, or the runtime itself."""
-
-    __slots__ = ("source", "cause", "event")
-
-    def __init__(self, source: str | None, cause: int | None, event: int | None) -> None:
-        self.source = source
-        self.cause = cause  # run
-        self.event = event  # the row of the one emitted event, as long as no operator has changed it
+NOT_AGAIN = "; it has no JSON form, so only what it looks like is kept, and it cannot be tried again"
 
 
 class Intake:
@@ -76,6 +74,7 @@ class Intake:
         self._rows: dict[str, int] = {}  # sink -> its last output row
         self._recent: dict[str, dict[str, int]] = {}  # source -> ids accepted lately, and the commit that holds them
         self._settled: dict[str, int] = {}  # source -> what was durable when its last batch came
+        self._refusal: str | None = None  # why something was refused, first, since this was last cleared
 
     def opened(self, fact: Opened) -> None:
         self._sources = {row.source: row for row in fact.sources}
@@ -90,7 +89,7 @@ class Intake:
         if spec.id is not None:
             batch, duplicates = self._without_duplicates(fact.source, batch, fact.known)
         for rejected in fact.rejected:
-            self._reject(fact.source, fact.source, rejected)
+            self._reject(fact.source, Origin(fact.source), rejected)
         before = self._sources.get(fact.source)
         row = SourceRow(
             fact.source,
@@ -105,7 +104,7 @@ class Intake:
         self.desk.counts["accepted"] += len(batch)
         self.desk.counts["duplicates"] += duplicates
         if len(batch):
-            self._route(fact.source, batch, Origin(fact.source, None, None))
+            self._route(fact.source, batch, Origin(fact.source))
 
     def _without_duplicates(self, source: str, batch: EventBatch, known: set[str] | frozenset[str]) -> tuple[EventBatch, int]:
         """Drop ids that were seen: in the store as the shell read it, or here since (what was durable before the last batch
@@ -126,40 +125,83 @@ class Intake:
             self.desk.commit.put(SEEN, SeenRow(source, id, partition_of(batch.keys[place], partitions), now))
         if len(keep) == len(batch):
             return batch, 0
-        return _select(batch, keep), len(batch) - len(keep)
+        return select(batch, keep), len(batch) - len(keep)
 
-    def _reject(self, stream: str, source: str | None, rejected: Rejected) -> None:
-        """Bad input is kept, with its position and reason."""
+    def _reject(self, stream: str, origin: Origin, rejected: Rejected, again: LetterRow | None = None) -> None:
+        """What cannot go on is kept, with its position and reason. ``again``: the letter that it was before this retry."""
+        reason = clean(rejected.reason, 2 * MESSAGE_LIMIT)  # its parts are bounded
+        self._refusal = self._refusal or reason
+        if again is not None:
+            self.desk.commit.put(LETTERS, again._replace(error=reason))
+            return
         number = self.desk.number()
-        position = None if rejected.position is None else r.dump(rejected.position)
-        data = rejected.data[:LETTER_BYTES]
-        self.desk.commit.put(
-            LETTERS, LetterRow(number, stream, source, position, self.desk.now, rejected.reason, JSON, data, rejected.size)
+        position = None if rejected.position is None else _position(rejected.position)
+        data, kept = _beginning(rejected.data, rejected.kept)
+        letter = LetterRow(
+            number,
+            stream,
+            origin.source,
+            position,
+            origin.cause,
+            rejected.key,
+            rejected.id,
+            rejected.time,
+            self.desk.now,
+            reason,
+            kept,
+            JSON,
+            data,
+            rejected.size,
         )
+        self.desk.commit.put(LETTERS, letter)
+        self.desk.commit.rows += len(data) // LETTER_ROW
         self.desk.counts["rejected"] += 1
-        if stream != LETTERS_STREAM and self._has_consumers(LETTERS_STREAM):
+        if LETTERS_STREAM not in origin.own and self._has_consumers(LETTERS_STREAM):
             value = {
                 "stream": stream,
-                "position": rejected.position,
-                "error": rejected.reason,
+                "position": None if position is None else r.json_decode(position),
+                "error": reason,
                 "data": data,
                 "at": rfc3339(self.desk.now),
             }
-            self._emit(Emitted(LETTERS_STREAM, value, r.dump(value), stream), None, f"letter-{number}", self.desk.now)
+            told = Emitted(LETTERS_STREAM, value, r.dump(value), stream)
+            self._emit(told, None, f"letter-{number}", self.desk.now, origin.own | {LETTERS_STREAM})
 
     def letters_retried(self, fact: LettersRetried) -> None:
-        batch = fact.batch
-        again = [place for place, letter in enumerate(fact.letters) if self.desk.wrote(LETTERS, (letter,))]
-        if again:  # somebody else has retried them, and it is not durable yet
-            batch = _select(batch, [place for place in range(len(batch)) if place not in again])
-        if self.desk.graph.sources[fact.source].id is not None:
-            batch, _ = self._without_duplicates(fact.source, batch, fact.known)
-        for letter in fact.letters:
-            self.desk.commit.delete(LETTERS, (letter,))
-        if len(batch):
-            self._route(fact.source, batch, Origin(fact.source, None, None))
+        """Each letter is gone, or says why it was refused again, in the entry of what it led to.
+
+        One by one, so that it can be said of each how it went. Letters that a retry makes have numbers from ``begun`` on.
+        """
+        begun = self.desk.number()
+        ends: dict[str, int] = {"events": 0, "duplicates": 0, "refused": 0}
+        reason: str | None = None
+        for again in fact.letters:
+            if self.desk.wrote(LETTERS, (again.letter.letter,)):
+                continue  # somebody else has retried it, and that is not durable yet
+            self._refusal = None
+            duplicate = not self._try_again(again, fact.known)
+            ends["refused" if self._refusal is not None else "duplicates" if duplicate else "events"] += 1
+            reason = reason or self._refusal
         if fact.token is not None:
-            self.desk.gate(Answer(fact.token, None, len(batch)))
+            self.desk.gate(Answer(fact.token, None, {**ends, "reason": reason, "begun": begun}))
+
+    def _try_again(self, again: ReadAgain, known: dict[str, set[str]]) -> bool:
+        """Let the event in where it was refused. False: it is a duplicate."""
+        letter, batch = again.letter, again.batch
+        if again.rejected is not None:
+            self._reject(letter.stream, Origin(letter.source), again.rejected, letter)
+            return True
+        self.desk.commit.delete(LETTERS, (letter.letter,))
+        if letter.kept == EVENT:  # not by its source: the operators and agents beside this one have had it
+            origin = Origin(letter.source, letter.cause, None, own_streams(letter.source, batch.ids[0]))
+            op = self.desk.graph.streams[letter.stream]
+            self._through(op, batch, origin, op.parents[0], letter)
+            return True
+        if self.desk.graph.sources[letter.stream].id is not None:
+            batch, _ = self._without_duplicates(letter.stream, batch, known.get(letter.stream, frozenset()))
+        if len(batch):
+            self._route(letter.stream, batch, Origin(letter.stream))
+        return len(batch) > 0
 
     # --- the graph ------------------------------------------------------------------------------------------------
 
@@ -174,10 +216,13 @@ class Intake:
         for sink in self._sinks[stream]:
             self._to_sink(stream, sink, batch, origin)
         for child in self._children[stream]:
-            changed = origin if child.op in ("merge", "filter") else Origin(origin.source, origin.cause, None)
-            passed = self._merge(stream, child, batch) if child.op == "merge" else self._apply(child, batch, origin)
-            if len(passed):
-                self._route(child.name, passed, changed)
+            self._through(child, batch, origin, stream)
+
+    def _through(self, op: StreamSpec, batch: EventBatch, origin: Origin, stream: str, again: LetterRow | None = None) -> None:
+        """From a stream through an operator and on."""
+        passed = self._merge(stream, op, batch) if op.op == "merge" else self._apply(op, batch, origin, again)
+        if len(passed):
+            self._route(op.name, passed, origin if op.op in ("merge", "filter") else origin.changed())
 
     def _merge(self, stream: str, merged: StreamSpec, batch: EventBatch) -> EventBatch:
         """Values of types that nobody could tell apart again are written as the streams that they come from say."""
@@ -192,29 +237,36 @@ class Intake:
                 texts.append(None)
         return EventBatch(batch.values, texts, batch.keys, batch.ids, batch.times, batch.positions)
 
-    def _apply(self, op: StreamSpec, batch: EventBatch, origin: Origin) -> EventBatch:
+    def _apply(self, op: StreamSpec, batch: EventBatch, origin: Origin, again: LetterRow | None) -> EventBatch:
         try:
             return OPERATORS[op.op](op, batch)
-        except Exception:  # user code: find which events it cannot take
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # user code, which may raise SystemExit too
             good = EventBatch([], [], [], [], [], [])
-            for place in range(len(batch)):
-                one = _select(batch, [place])
-                try:
-                    _extend(good, OPERATORS[op.op](op, one))
-                except Exception as error:
-                    text = self._text(one, 0)
-                    reason = f"operator {op.name} raised {type(error).__name__}: {error}"
-                    self._reject(op.name, origin.source, Rejected(one.positions[0], reason, text, len(text)))
+            if len(batch) == 1:
+                reason = f"operator {op.name} raised {type(error).__name__}: {text_of(error)}"
+                self._reject(op.name, origin, self._given(op, batch, reason), again)
+            else:  # find which events it cannot take
+                for place in range(len(batch)):
+                    extend(good, self._apply(op, select(batch, [place]), origin, again))
             return good
 
+    def _given(self, op: StreamSpec, one: EventBatch, reason: str) -> Rejected:
+        """An event as an operator was given it, so that it can be given to it again."""
+        spec = self.desk.graph.streams[op.parents[0]]
+        try:
+            return _rejected(one, 0, reason, as_given(spec, one.values[0], one.payloads[0]), EVENT)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            return _rejected(one, 0, reason + NOT_AGAIN, shown(one.values[0], LETTER_BYTES), EVIDENCE)
+
     @staticmethod
-    def _text(batch: EventBatch, place: int, stream: StreamSpec | None = None) -> str:
+    def _text(batch: EventBatch, place: int, stream: StreamSpec) -> str:
         payload = batch.payloads[place]
         if payload is None:
-            value = batch.values[place]
-            if stream is not None:
-                return stream.codec.encode(value)
-            payload = r.dump(value)
+            return stream.codec.encode(batch.values[place])
         return payload
 
     def _to_agents(self, stream: str, agents: list[AgentSpec], batch: EventBatch, origin: Origin) -> None:
@@ -229,10 +281,10 @@ class Intake:
             else:
                 try:
                     text = self._text(batch, place, spec)
-                except Exception as error:
-                    shown = repr(batch.values[place])
-                    reason = f"stream {stream}: cannot encode the value: {type(error).__name__}: {error}"
-                    self._reject(stream, origin.source, Rejected(batch.positions[place], reason, shown, len(shown)))
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
+                    self._unencodable(stream, origin, batch, place, error)
                     continue
                 position = batch.positions[place]
                 event = EventRow(
@@ -250,8 +302,14 @@ class Intake:
                     text,
                 )
                 desk.commit.append(EVENTS, event)
+                desk.commit.bytes += len(text)
             for agent in agents:
                 self._new_run(agent, key, partition, event, None)
+
+    def _unencodable(self, stream: str, origin: Origin, batch: EventBatch, place: int, error: BaseException) -> None:
+        """A value that no agent or sink can be given: what made it has had its event, so there is nothing to try again."""
+        reason = f"stream {stream}: cannot encode the value: {type(error).__name__}: {text_of(error)}{NOT_AGAIN}"
+        self._reject(stream, origin, _rejected(batch, place, reason, shown(batch.values[place], LETTER_BYTES), EVIDENCE))
 
     def _new_run(self, agent: AgentSpec, key: str, partition: int, event: EventRow, asker: str | None) -> None:
         number = self.desk.number()
@@ -291,6 +349,7 @@ class Intake:
             text = "\n".join(lines) + "\n"
             output = OutputRow(sink.name, row, partition, None, origin.source, first, last, len(lines), JSON, text)
         self._rows[sink.name] = row
+        self.desk.commit.bytes += len(text)
         self.desk.commit.append(OUTPUTS, output) if output.event is not None else self.desk.commit.put(OUTPUTS, output)
         self.desk.counts["outputs"] += output.lines
         self.desk.gate(Output(sink.name, row, text))
@@ -299,15 +358,17 @@ class Intake:
         try:
             encode = spec.codec.encode
             lines = [encode(value) if text is None else text for value, text in zip(batch.values, batch.payloads, strict=True)]
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             lines = []
             for place in range(len(batch)):
                 try:
                     lines.append(self._text(batch, place, spec))
-                except Exception as error:
-                    shown = repr(batch.values[place])
-                    reason = f"stream {stream}: cannot encode the value: {type(error).__name__}: {error}"
-                    self._reject(stream, origin.source, Rejected(batch.positions[place], reason, shown, len(shown)))
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
+                    self._unencodable(stream, origin, batch, place, error)
         if origin.source is None or batch.positions[0] is None:
             return lines, None, None
         return lines, r.dump(batch.positions[0]), r.dump(batch.positions[-1])
@@ -322,9 +383,12 @@ class Intake:
             self.send(run, emitted.agent, emitted.key, emitted.payload, asker=None)
         else:
             number = self.desk.number()
-            self._emit(emitted, run.number, f"{run.id}/{number & 0xFFFFFFFF}", run.event.time, number)
+            self._emit(emitted, run.number, f"{run.id}/{number & 0xFFFFFFFF}", run.event.time, _own(run), number)
 
-    def _emit(self, emitted: Emitted, cause: int | None, id: str, time: int, number: int | None = None) -> None:
+    def _emit(
+        self, emitted: Emitted, cause: int | None, id: str, time: int, own: frozenset[str], number: int | None = None
+    ) -> None:
+        id = marked(id, own)
         event = EventRow(
             number or self.desk.number(),
             partition_of(emitted.key, self.desk.graph.partitions),
@@ -340,10 +404,11 @@ class Intake:
             emitted.payload,
         )
         self.desk.commit.append(EVENTS, event)
+        self.desk.commit.bytes += len(emitted.payload)
         before = getattr(self, "_emitted", event)
         self._emitted = event
         batch = EventBatch([emitted.value], [emitted.payload], [event.key], [id], [time], [None])
-        self._route(emitted.stream, batch, Origin(None, cause, event.event))
+        self._route(emitted.stream, batch, Origin(None, cause, event.event, own))
         self._emitted = before
 
     def send(self, run: Run, agent: str, key: str, payload: str, *, asker: str | None) -> None:
@@ -354,7 +419,7 @@ class Intake:
             partition_of(key, self.desk.graph.partitions),
             f"{agent}.inbox",
             key,
-            f"{run.id}/{number & 0xFFFFFFFF}",
+            marked(f"{run.id}/{number & 0xFFFFFFFF}", _own(run)),
             run.event.time,
             self.desk.now,
             run.number,
@@ -364,6 +429,7 @@ class Intake:
             payload,
         )
         self.desk.commit.append(EVENTS, event)
+        self.desk.commit.bytes += len(payload)
         self._new_run(self.desk.graph.agents[agent], key, event.partition, event, asker)
 
     # --- the inbox streams ----------------------------------------------------------------------------------------
@@ -371,7 +437,8 @@ class Intake:
     def doubt(self, run: Run, row: DoubtRow, error: dict[str, Any] | None) -> None:
         name = step_id(run.id, row.step)
         self.desk.say(Note("warning", f"in doubt: {name} ({row.effect}): {_say(error)}; see `millstream doubts`"))
-        if self._has_consumers(DOUBTS_STREAM):
+        own = _own(run)
+        if DOUBTS_STREAM not in own and self._has_consumers(DOUBTS_STREAM):
             args, kwargs = r.json_decode(row.args or "[[], {}]")
             value = {
                 "step": name,
@@ -387,12 +454,14 @@ class Intake:
                 "sent": rfc3339(row.sent),
                 "error": error,
             }
-            self._emit(Emitted(DOUBTS_STREAM, value, r.dump(value), row.key), run.number, f"{name}/doubt", run.event.time)
+            told = Emitted(DOUBTS_STREAM, value, r.dump(value), row.key)
+            self._emit(told, run.number, f"{name}/doubt", run.event.time, own | {DOUBTS_STREAM})
 
     def failure(self, run: Run, error: dict[str, Any]) -> None:
         if run.status != r.CANCELLED:
             self.desk.say(Note("warning", f"run {run.id} of {run.spec.name} {run.key!r} {run.status}: {_say(error)}"))
-        if self._has_consumers(FAILURES_STREAM):
+        own = _own(run)
+        if FAILURES_STREAM not in own and self._has_consumers(FAILURES_STREAM):
             value = {
                 "run": run_id(run.partition, run.number),
                 "agent": run.spec.name,
@@ -401,12 +470,8 @@ class Intake:
                 "error": error,
                 "at": rfc3339(self.desk.now),
             }
-            self._emit(
-                Emitted(FAILURES_STREAM, value, r.dump(value), run.key),
-                run.number,
-                f"{run.id}/failure/{run.generation}",
-                run.event.time,
-            )
+            told = Emitted(FAILURES_STREAM, value, r.dump(value), run.key)
+            self._emit(told, run.number, f"{run.id}/failure/{run.generation}", run.event.time, own | {FAILURES_STREAM})
 
     # --- sinks ----------------------------------------------------------------------------------------------------
 
@@ -414,90 +479,33 @@ class Intake:
         self.desk.commit.put(SINKS, SinkRow(fact.sink, fact.row, fact.position))
 
 
+def _rejected(batch: EventBatch, place: int, reason: str, text: str, kept: str) -> Rejected:
+    return Rejected(
+        batch.positions[place], reason, text, r.size(text), kept, batch.keys[place], batch.ids[place], batch.times[place]
+    )
+
+
+def _beginning(text: str, kept: str) -> tuple[str, str]:
+    """As much of a letter's text as is kept, and what that is."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= LETTER_BYTES:
+        return data.decode(), kept
+    return data[:LETTER_BYTES].decode("utf-8", "ignore"), CUT
+
+
+def _own(run: Run) -> frozenset[str]:
+    return own_streams(run.event.source, run.event.id)
+
+
+def _position(position: Any) -> str:
+    try:
+        return r.dump(position)
+    except (TypeError, ValueError):  # a connector of the user's
+        return r.dump(shown(position))
+
+
 def _say(error: dict[str, Any] | None) -> str:
     if error is None:
         return "no evidence"
     where = f" in {error['tool']}" if "tool" in error else ""
     return f"{error.get('type')}{where}: {error.get('message')}"
-
-
-# --- operators: pure functions of a batch ---------------------------------------------------------------------------
-
-
-def _select(batch: EventBatch, places: list[int]) -> EventBatch:
-    return EventBatch(
-        [batch.values[i] for i in places],
-        [batch.payloads[i] for i in places],
-        [batch.keys[i] for i in places],
-        [batch.ids[i] for i in places],
-        [batch.times[i] for i in places],
-        [batch.positions[i] for i in places],
-    )
-
-
-def _extend(batch: EventBatch, more: EventBatch) -> None:
-    batch.values += more.values
-    batch.payloads += more.payloads
-    batch.keys += more.keys
-    batch.ids += more.ids
-    batch.times += more.times
-    batch.positions += more.positions
-
-
-def _filter(op: StreamSpec, batch: EventBatch) -> EventBatch:
-    assert op.fn is not None
-    fn = op.fn
-    places = [place for place, value in enumerate(batch.values) if fn(value)]
-    return batch if len(places) == len(batch.values) else _select(batch, places)
-
-
-def _map(op: StreamSpec, batch: EventBatch) -> EventBatch:
-    assert op.fn is not None
-    values = list(map(op.fn, batch.values))
-    return EventBatch(values, [None] * len(values), batch.keys, batch.ids, batch.times, batch.positions)
-
-
-def _flat_map(op: StreamSpec, batch: EventBatch) -> EventBatch:
-    assert op.fn is not None
-    out = EventBatch([], [], [], [], [], [])
-    for place, value in enumerate(batch.values):
-        values = list(op.fn(value))
-        count = len(values)
-        out.values += values
-        out.payloads += [None] * count
-        out.keys += [batch.keys[place]] * count
-        out.ids += [f"{batch.ids[place]}#{n}" for n in range(count)]
-        out.times += [batch.times[place]] * count
-        out.positions += [batch.positions[place]] * count
-    return out
-
-
-def _key_by(op: StreamSpec, batch: EventBatch) -> EventBatch:
-    assert op.fn is not None
-    keys = [key_text(op.fn(value)) for value in batch.values]
-    return EventBatch(batch.values, batch.payloads, keys, batch.ids, batch.times, batch.positions)
-
-
-OPERATORS: dict[str, Callable[[StreamSpec, EventBatch], EventBatch]] = {
-    "filter": _filter,
-    "map": _map,
-    "flat_map": _flat_map,
-    "key_by": _key_by,
-}
-
-
-def key_text(key: Any) -> str:
-    """A key as text: str as it is, int (not bool) in decimals.
-
-    Raises:
-        ValueError: there is none, or it is of another type.
-    """
-    if type(key) is str:
-        return key
-    if isinstance(key, str):
-        return str(key)
-    if isinstance(key, int) and not isinstance(key, bool):
-        return str(key)
-    if key is None:
-        raise ValueError("the key is missing")
-    raise ValueError(f"the key must be text or an integer, not {type(key).__name__}: {str(key)[:100]!r}")

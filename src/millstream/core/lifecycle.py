@@ -72,10 +72,13 @@ class Lifecycle:
         self.intake: Intake
         self.residents: dict[int, Run] = {}
         self.idle: dict[int, None] = {}  # waiting residents, longest waiting first
+        self.bytes = 0  # of the residents' events and journals
+        self.idle_bytes = 0  # of those who wait
         self.stash: dict[int, Run] = {}  # loaded, and about to go on when their line says so
         self.errands: dict[int, list[Errand]] = {}  # for runs that are being loaded
         self._tidy = 1_000  # so many alarms are looked through for those of ended runs
         self.unclean = False  # the last engine died
+        self.opened = 0  # when this life began, us
 
     # --- beginning ------------------------------------------------------------------------------------------------
 
@@ -100,7 +103,9 @@ class Lifecycle:
         run.in_hand = 1
         instance.holder = run
         self.residents[run.number] = run
-        start = Start(run.number, run.id, run.spec.name, run.key, run.event, run.initial, run.started, run.generation)
+        self.bytes += run.bytes
+        seen = run.started if run.first is None else run.first
+        start = Start(run.number, run.id, run.spec.name, run.key, run.event, run.initial, run.started, seen, run.generation)
         if self.unclean:
             self.desk.gate(start)  # if it takes the process with it at once, the next life must find that it was running
         else:
@@ -109,7 +114,7 @@ class Lifecycle:
     def put(self, run: Run, *, finished: int | None = None, error: dict[str, Any] | None = None) -> RunRow:
         row = run.row(finished=finished, error=error)
         self.desk.commit.put(RUNS, row)
-        self.desk.touch(run.spec.name, run.key)
+        self.desk.touch(run.place)
         return row
 
     def record(
@@ -137,7 +142,7 @@ class Lifecycle:
             kind,
             step,
             tool,
-            None if effect is None else effect.value,
+            None if effect is None else effect._value_,
             attempt,
             key,
             None if note is None else r.dump(note),
@@ -147,8 +152,18 @@ class Lifecycle:
             None if error is None else r.dump(error),
         )
         self.desk.commit.append(RECORDS, row)
-        self.desk.touch(run.spec.name, run.key)
+        self.desk.touch(run.place)
+        if result is not None or args is not None:
+            self._count(run, len(result or "") + len(args or ""))
         return row
+
+    def _count(self, run: Run, more: int) -> None:
+        self.desk.commit.bytes += more
+        run.bytes += more
+        if run.number in self.residents:
+            self.bytes += more
+            if run.number in self.idle:
+                self.idle_bytes += more
 
     # --- coming back ----------------------------------------------------------------------------------------------
 
@@ -232,6 +247,7 @@ class Lifecycle:
         run = Run(row, run_id(row.partition, row.run), history.event, self.desk.graph.agents[row.agent])
         run.mail = self.mail.overlaid(history.mail, row.agent, row.key, row.run)
         for record in history.records:
+            run.bytes += len(record.result or "") + len(record.args or "")
             current = record.generation == run.generation
             if current and record.kind in r.OBSERVED:
                 run.order.append(record)
@@ -241,6 +257,8 @@ class Lifecycle:
                 run.released = run.owed_state = True
             elif current and record.kind == r.RESUMED:
                 run.owed_state = False
+            if record.kind == r.RETRIED and run.first is None and record.note is not None:
+                run.first = r.json_decode(record.note)["began"]
             if record.step is not None and record.kind != r.FIRED:
                 self.steps.recall(run, record, current)
         return run
@@ -299,12 +317,14 @@ class Lifecycle:
         """Hand over what was just recorded, or is replayed."""
         run.in_hand += 1
         by = id = None
-        sent = 0
-        if record.kind == r.RECEIVED and record.note is not None:
+        sent, seen = 0, record.at
+        if record.note is not None:
             note = r.json_decode(record.note)
-            by, id, sent = note["by"], note["id"], note["sent"]
+            seen = note.get("first", seen)
+            if record.kind == r.RECEIVED:
+                by, id, sent = note["by"], note["id"], note["sent"]
         error = None if record.error is None else r.json_decode(record.error)
-        self.desk.say(Deliver(run.number, record.at, record.kind, record.step or "", record.result, error, by, id, sent))
+        self.desk.say(Deliver(run.number, record.at, seen, record.kind, record.step or "", record.result, error, by, id, sent))
 
     def _replay(self, run: Run, *, missed: bool = False) -> None:
         """Hand over the earliest recorded observation that finds somebody waiting for it."""
@@ -340,6 +360,8 @@ class Lifecycle:
 
     def rest(self, run: Run) -> None:
         """Nothing in the run is ready. If only time or others can move it, it waits: say so in the store."""
+        if run.number not in self.residents:
+            return  # what its step came to has parked it
         timer = run.timer
         if run.unread and run.waits and not run.in_hand:
             self.mail.look(run)
@@ -347,7 +369,13 @@ class Lifecycle:
             if timer is not None:
                 self.watch(run, timer[0])
             return
-        if not run.waits and not run.doubts:
+        if run.resting:
+            wake = self._next_wake(run, False)
+            released = run.spec.waiting == "release"  # a back-off is no wait of the handler's: it gives nothing up
+            if wake is not None and (released or (wake - self.desk.now < BRIEF and not run.waits and not run.doubts)):
+                self.watch(run, wake)
+                return
+        elif not run.waits and not run.doubts:
             if timer is None:
                 self.desk.say(PutAway(run.number))
                 self._end(run, Raised(STUCK))
@@ -360,8 +388,8 @@ class Lifecycle:
     def _wait(self, run: Run) -> None:
         status = r.IN_DOUBT if run.doubts else r.WAITING
         parks = status == r.IN_DOUBT and run.spec.on_doubt == "park"
-        if parks and run.busy():
-            return  # the code of an overdue attempt still runs: its end may tell
+        if parks and (run.busy() or run.resting):
+            return  # the code of an overdue attempt still runs: its end may tell; or another step is to be tried again
         wake = self._next_wake(run, parks)
         if wake is not None and wake <= self.desk.now:
             self.watch(run, wake)  # it goes on at once
@@ -382,6 +410,7 @@ class Lifecycle:
                 self.watch(run, wake)  # a later one is read from the store in its time
             if run.number not in self.idle:
                 self.idle[run.number] = None
+                self.idle_bytes += run.bytes
                 self.lines.running -= 1
             self.put_away_the_longest_idle()
 
@@ -393,7 +422,8 @@ class Lifecycle:
         self.lines.isolated.discard(run.number)
 
     def _next_wake(self, run: Run, parks: bool) -> int | None:
-        times = [step.due[0] for step in run.steps.values() if step.due is not None] if run.doubts else []
+        rests = run.doubts or run.resting
+        times = [step.due[0] for step in run.steps.values() if step.due is not None and step.is_left_alone()] if rests else []
         if run.timer is not None and not parks:
             times.append(run.timer[0])
         return min(times, default=None)
@@ -412,7 +442,7 @@ class Lifecycle:
     def stir(self, run: Run) -> None:
         """A resident run that may have been waiting is handed something."""
         if run.number in self.idle:
-            del self.idle[run.number]
+            self._no_longer_idle(run)
             self.lines.running += 1
         if run.status != r.RUNNING:
             run.status, run.wake, run.awaiting = r.RUNNING, None, None
@@ -426,8 +456,8 @@ class Lifecycle:
                 self.lines.wake(number, self.desk.wrote(RUNS, (number,)))
             return
         run.pushed = 0
-        for step in list(run.steps.values()) if run.open or run.doubts else ():
-            if step.due is not None:
+        for step in list(run.steps.values()) if run.resting or run.doubts else ():
+            if step.due is not None and step.is_left_alone():
                 if step.due[0] <= self.desk.now:
                     self.steps.due(run, step)
                 else:
@@ -445,20 +475,26 @@ class Lifecycle:
     # --- leaving the process, or the line -------------------------------------------------------------------------
 
     def put_away_the_longest_idle(self) -> None:
-        while len(self.idle) > self.desk.limits.idle:
+        limits = self.desk.limits
+        while len(self.idle) > limits.idle or self.idle_bytes > limits.idle_bytes:
             for number in self.idle:
                 run = self.residents[number]
                 if not run.busy():
                     break
             else:
                 return  # the code of an overdue attempt still runs for each of them
-            del self.idle[number]
+            self._no_longer_idle(run)
             self._dismiss(run)
             self.lines.step_back(run.row(), run.instance)
+
+    def _no_longer_idle(self, run: Run) -> None:
+        del self.idle[run.number]
+        self.idle_bytes -= run.bytes
 
     def _dismiss(self, run: Run) -> None:
         """Its handler is closed and its memory freed."""
         del self.residents[run.number]
+        self.bytes -= run.bytes
         self.desk.say(PutAway(run.number))
         self._wake_later(run)
 
@@ -479,7 +515,7 @@ class Lifecycle:
         run.turn = None
         self.put(run)
         if run.number in self.idle:
-            del self.idle[run.number]
+            self._no_longer_idle(run)
         else:
             self.lines.running -= 1
         self._dismiss(run)
@@ -520,9 +556,9 @@ class Lifecycle:
         before = instance.state_run
         instance.version += 1
         instance.state, instance.state_run = state, run.number
-        row = StateRow(run.spec.name, run.key, run.partition, instance.version, run.number, JSON, state)
+        changed = self.record(run, r.CHANGED, note={"version": instance.version, "before": before}, result=state)
+        row = StateRow(run.spec.name, run.key, run.partition, instance.version, run.number, changed.record, JSON, None)
         self.desk.commit.put(STATES, row)
-        self.record(run, r.CHANGED, note={"version": instance.version, "before": before}, result=state)
 
     def diverge(self, run: Run, text: str, hint: str = "") -> None:
         """The handler does not follow its record: keep the run, and try it again when the code changes."""
@@ -555,9 +591,10 @@ class Lifecycle:
         run.wake = run.awaiting = None
         run.resumes = 0
         row = self.put(run, finished=finished, error=error)
-        self.residents.pop(run.number, None)
+        if self.residents.pop(run.number, None) is not None:
+            self.bytes -= run.bytes
         if run.number in self.idle:
-            del self.idle[run.number]
+            self._no_longer_idle(run)
         else:
             self.lines.running -= 1
         self.lines.isolated.discard(run.number)
@@ -598,8 +635,7 @@ class Lifecycle:
             if run.status == r.RUNNING:
                 self._fail(run, r.FAILED, POISON)
         elif run.status in (r.FAILED, r.DIVERGED, r.CANCELLED):
-            self._new_generation(run)
-            self.record(run, r.RETRIED, note={"by": errand.by})
+            self._new_generation(run, errand.by)
             self._answer(errand)
         else:
             self._answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")
@@ -608,9 +644,9 @@ class Lifecycle:
         error = self.steps.settle(run, errand)
         if error is None:
             if run.status == r.DIVERGED:
-                self._new_generation(run)  # what was settled before did not fit
+                self._new_generation(run, errand.by)  # what was settled before did not fit
             elif run.status == r.IN_DOUBT and run.turn is None:
-                self._settle_parked(run)
+                self._settle_parked(run, errand.by)
             else:
                 run.news = True
         return error
@@ -630,7 +666,7 @@ class Lifecycle:
         run.news = True
         return None
 
-    def _settle_parked(self, run: Run) -> None:
+    def _settle_parked(self, run: Run, by: str | None) -> None:
         """It begins anew when the last of its doubts is settled."""
         doubts = [step for step in run.steps.values() if step.phase == Step.DOUBT]
         if doubts:
@@ -638,7 +674,7 @@ class Lifecycle:
             self.put(run)
             self._wake_later(run)
         else:
-            self._new_generation(run)
+            self._new_generation(run, by)
 
     def _settle_overdue(self, run: Run) -> None:
         """A parked run was in doubt for longer than ``in_doubt_after``."""
@@ -646,9 +682,10 @@ class Lifecycle:
             if step.phase == Step.DOUBT and step.due is not None and step.due[0] <= self.desk.now:
                 self._settle_stored(run, self.steps.overdue(run, step))
 
-    def _new_generation(self, run: Run) -> None:
+    def _new_generation(self, run: Run, by: str | None) -> None:
         """Tried again: with its old turn if it still blocks its line, else with a new one."""
         run.generation += 1
+        self.record(run, r.RETRIED, note={"by": by, "began": run.started})
         if run.turn is None:
             run.turn = self.desk.number()
         run.status, run.started, run.resumes = r.QUEUED, None, 0

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from millstream.core.lifecycle import Lifecycle
 
 
+KEPT_BYTES = 2_048  # the payload of a queued run is kept in memory up to this size; a larger one is read again
+
+
 class Queued:
     """A run in line that is not resident."""
 
@@ -55,6 +58,7 @@ class Instance:
         "holder",
         "ready",
         "starting",
+        "mailed",
     )
 
     def __init__(self, spec: AgentSpec, key: str, partition: int) -> None:
@@ -71,6 +75,7 @@ class Instance:
         self.holder: Run | None = None  # the resident head of the line
         self.ready = False
         self.starting = False  # its head is being loaded
+        self.mailed = False  # there may be mail for it in the store
 
 
 class Lines:
@@ -101,9 +106,11 @@ class Lines:
         """A new run joins the end of its line."""
         instance = self.instance(spec, row.key)  # before it is touched: the store need not hold this run to tell of the others
         self.desk.commit.put(RUNS, row)
-        self.desk.touch(row.agent, row.key)
-        self.backlog += status.size(event.payload)
-        self._join(instance, Queued(row, event))
+        self.desk.touch((row.agent, row.key))
+        size = status.size(event.payload)
+        self.backlog += size
+        at_once = size <= KEPT_BYTES or (instance.holder is None and not instance.line and self.has_room())
+        self._join(instance, Queued(row, event if at_once else None))
         self.advance(instance)
 
     def moved(self, row: RunRow) -> None:
@@ -166,6 +173,7 @@ class Lines:
                 instance.state = found.state.payload
                 instance.version = found.state.version
                 instance.state_run = found.state.run
+            instance.mailed = instance.mailed or found.mailed
             self._merge(instance, found.line, found.more)
             self.advance(instance)
 
@@ -174,6 +182,9 @@ class Lines:
         if instance is not None and instance.asking:
             instance.asking = False
             self._merge(instance, fact.line, fact.more)
+            for queued in instance.line:
+                if queued.event is None and is_new(queued.row):
+                    queued.event = fact.events.get(queued.row.event)
             self.advance(instance)
 
     def _merge(self, instance: Instance, rows: list[RunRow], more: bool) -> None:
@@ -247,6 +258,9 @@ class Lines:
 
     def _wait_for_room(self, instance: Instance) -> None:
         if len(self.ready) < self.desk.limits.ready:
+            first = instance.line[0]
+            if first.event is not None and status.size(first.event.payload) > KEPT_BYTES:
+                first.event = None
             instance.ready = True
             self.ready.append(instance)
         else:
@@ -326,6 +340,11 @@ class Lines:
         name = (instance.spec.name, instance.key)
         self.cold.pop(name, None)
         self.instances.pop(name, None)
+
+
+def is_new(row: RunRow) -> bool:
+    """Nothing has happened to this run yet: its event is all that it needs to begin."""
+    return row.status == status.QUEUED and row.started is None and row.generation == 0
 
 
 def _turn(queued: Queued) -> int:

@@ -51,6 +51,7 @@ from millstream.core.mail import Mail
 from millstream.core.steps import Steps
 from millstream.core.tables import RUNS, SEEN, Commit, RunRow
 
+GROWS = (Opened, Arrived, LettersRetried, Durable)  # facts after which sources may have to be paused
 HORIZON = 60_000_000  # wake-ups of put-away runs are read this far ahead, us
 
 
@@ -102,14 +103,16 @@ class Machine:
         desk = self.desk
         if fact.at > desk.now:
             desk.now = fact.at
-        if desk.commit.rows >= desk.limits.cut:
+        commit = desk.commit
+        if commit.rows >= desk.limits.cut or commit.bytes >= desk.limits.cut_bytes:
             self._cut_here()
         self._handlers[type(fact)](fact)
         lines = self.lines
         if self._suspects and not lines.isolated:
             self._next_suspects()
         lines.flush()
-        self._flow()
+        if self._paused is not None or type(fact) in GROWS:
+            self._flow()
         if desk.alarms and desk.alarms[0][0] != self._wake_at:
             self._wake_at = desk.alarms[0][0]
             desk.say(WakeAt(self._wake_at))
@@ -131,6 +134,7 @@ class Machine:
         if not commit:
             return False
         self.desk.cut.append(commit)
+        self.desk.bytes += commit.bytes
         self.desk.commit = Commit(commit.number + 1)
         return True
 
@@ -158,7 +162,7 @@ class Machine:
     def _opened(self, fact: Opened) -> None:
         self.desk.open(fact.store_id, fact.epoch)
         self.lines.backlog = fact.backlog_bytes
-        self.lifecycle.unclean = fact.unclean
+        self.lifecycle.unclean, self.lifecycle.opened = fact.unclean, fact.at
         self.intake.opened(fact)
         self.mail.opened(fact.askers)
         for row in fact.suspects:
@@ -189,7 +193,7 @@ class Machine:
             if row.run in self.lifecycle.stash:
                 self.lifecycle.stash[row.run].resumes = deaths + 1
             self.desk.commit.put(RUNS, row._replace(resumes=deaths + 1))
-            self.desk.touch(row.agent, row.key)
+            self.desk.touch((row.agent, row.key))
             self.lines.look_at(row.run, self.desk.commit.number)
         names = ", ".join(run_id(row.partition, row.run) for row in chosen[:5]) + (", ..." if len(chosen) > 5 else "")
         self.desk.say(Note("warning", f"active in {deaths + 1} unclean deaths, started with nothing else beside: {names}"))
@@ -199,6 +203,7 @@ class Machine:
         desk.durable = fact.number
         while desk.in_flight and desk.in_flight[0].number <= fact.number:
             commit = desk.in_flight.popleft()
+            desk.bytes -= commit.bytes
             for place in commit.touched:
                 if desk.touched.get(place) == commit.number:
                     del desk.touched[place]
@@ -256,6 +261,9 @@ class Machine:
             reason = f"{lines.backlog:,} bytes of events wait behind held keys (limit {limits.backlog_bytes:,})"
         elif len(desk.cut) * limits.cut > limits.commit_rows:
             reason = f"{len(desk.cut) * limits.cut:,} rows wait for the store"
+        elif self.lifecycle.bytes + desk.commit.bytes + desk.bytes > limits.memory_bytes:
+            gathered = self.lifecycle.bytes + desk.commit.bytes + desk.bytes
+            reason = f"{gathered:,} bytes of payloads are in memory (limit {limits.memory_bytes:,})"
         elif lines.running + len(lines.ready) >= limits.running:
             reason = f"{lines.running:,} runs are active (limit {limits.running:,})"
         if (reason is None) != (self._paused is None):

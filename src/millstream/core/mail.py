@@ -104,15 +104,19 @@ class Mail:
         """To a run that waits for it here and now."""
         if run.replaying or run.in_hand:
             return False  # what it is handed now may end this wait
-        for call in run.waits.values():
-            if self.fits(mail, run.number, call.step, call.kind, call.name, call.about):
-                self._consume(run, call, mail, stored=False)
-                return True
+        for any_will_do in (False, True):
+            for call in run.waits.values():
+                if (call.about is None) is any_will_do and self.fits(mail, run.number, call.step, call.kind, call.name, call.about):
+                    self._consume(run, call, mail, stored=False)
+                    return True
         return False
 
     def _store(self, mail: MailRow, run: Run | None) -> None:
         self.desk.commit.put(MAIL, mail)
-        self.desk.touch(mail.agent, mail.key)
+        self.desk.touch((mail.agent, mail.key))
+        instance = self.lines.instances.get((mail.agent, mail.key))
+        if instance is not None:
+            instance.mailed = True
         if run is not None:
             if run.mail is not None:
                 run.mail.append(mail)
@@ -134,14 +138,17 @@ class Mail:
 
     def waiting_loaded(self, fact: WaitingLoaded) -> None:
         """A signal to (agent, key) that no run here waits for: is it for one in the store?"""
-        for row in fact.rows:
-            if row.run in self.lifecycle.residents or not row.awaits:
-                continue
-            for step, kind, name, about in r.json_decode(row.awaits):
-                if step not in self._promised.get(row.run, ()) and self.fits(fact.mail, row.run, step, kind, name, about):
-                    self._promised.setdefault(row.run, {})[step] = fact.mail
-                    self._bring_back(row.run, fact.mail)
-                    return
+        waits = [
+            (row.run, step, about)
+            for row in fact.rows
+            if row.awaits and row.run not in self.lifecycle.residents
+            for step, kind, name, about in r.json_decode(row.awaits)
+            if step not in self._promised.get(row.run, ()) and self.fits(fact.mail, row.run, step, kind, name, about)
+        ]
+        if waits:
+            run, step, _ = min(waits, key=lambda wait: wait[2] is None)  # the first that waits for just this, else the first
+            self._promised.setdefault(run, {})[step] = fact.mail
+            self._bring_back(run, fact.mail)
 
     @staticmethod
     def fits(mail: MailRow, run: int, step: str, kind: str, name: str, about: str | None) -> bool:
@@ -161,6 +168,8 @@ class Mail:
     def look(self, run: Run) -> None:
         """Is there mail for what it waits for?"""
         run.unread = False
+        if run.mail is None and not run.instance.mailed:
+            run.mail = []
         if run.mail is not None:
             self._match(run)
         elif not run.asking_mail:
@@ -222,7 +231,7 @@ class Mail:
         self._kept(run, call.step)
         if stored:
             self.desk.commit.delete(MAIL, (mail.mail,))
-            self.desk.touch(run.spec.name, run.key)
+            self.desk.touch(run.place)
         if call.kind == "ask":
             self._answered(run, call.step)
             self.steps.answered(run, call, mail.payload, None if mail.error is None else r.json_decode(mail.error))

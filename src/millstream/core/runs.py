@@ -81,6 +81,8 @@ class Step:
         "ambiguous",
         "cancelled",
         "busy",
+        "probing",
+        "key",
         "gate",
         "due",
         "granted",
@@ -106,6 +108,8 @@ class Step:
         self.ambiguous = False  # an attempt ended so, and nothing has told since
         self.cancelled = False  # the handler does not want it any more
         self.busy = False  # an attempt's or a probe's code runs in this process
+        self.probing = False  # and it is a probe's
+        self.key: str | None = None  # its idempotency key, once it was asked for
         self.gate = 0  # the commit that must be durable before it may be sent
         self.due: tuple[int, str] | None = None  # when a rest ends, and what follows: perform, probe or settle
         self.renewed = False  # another request than the one that failed in an earlier generation
@@ -114,6 +118,10 @@ class Step:
         self.given = False  # its outcome is a person's settlement
         self.evidence: dict[str, Any] | None = None  # how its last attempt ended
         self.trace: str | None = None  # and the traceback of what it raised
+
+    def is_left_alone(self) -> bool:
+        """It rests, or is in doubt, until ``due`` (of what the record says and nobody has asked for yet, ``due`` tells nothing)."""
+        return self.phase in (Step.RESTING, Step.DOUBT)
 
     @property
     def policy(self) -> Policy:
@@ -145,6 +153,7 @@ class Run:
         "replaying",
         "fresh",
         "open",
+        "resting",
         "in_hand",
         "waits",
         "doubts",
@@ -163,6 +172,9 @@ class Run:
         "stale",
         "handed",
         "missed",
+        "place",
+        "bytes",
+        "first",
     )
 
     def __init__(self, row: RunRow, id: str, event: EventRow, spec: AgentSpec) -> None:
@@ -171,6 +183,7 @@ class Run:
         self.partition = row.partition
         self.spec = spec
         self.key = row.key
+        self.place = (spec.name, row.key)
         self.event = event
         self.turn = row.turn
         self.status = row.status
@@ -185,7 +198,8 @@ class Run:
         self.order: deque[RecordRow] = deque()  # recorded observations that are not handed over yet
         self.replaying = False
         self.fresh: list[Step] = []  # asked for while replaying and not in the record: they begin when the replay ends
-        self.open = 0  # steps on which something in this process works, or will after a rest
+        self.open = 0  # steps on which something in this process works, or will at once
+        self.resting = 0  # steps that rest before their next attempt or probe
         self.in_hand = 0  # observations on their way to the handler
         self.waits: dict[str, StepCall] = {}  # receive and ask steps without an answer
         self.doubts = 0
@@ -202,7 +216,9 @@ class Run:
         self.state: str | None = None  # with waiting="release": the state so far; None: untouched
         self.news = False  # an outcome was recorded while it was not resident
         self.stale = False  # it became a new generation, and must be read again
+        self.first: int | None = None  # when its first generation began, where this is a later one
         self.handed: RecordRow | None = None  # replay: the observation handed over last
+        self.bytes = size(event.payload)  # of its event and its journal
         self.missed: list[RecordRow] = []  # replay: timers that the handler of today has not set (yet)
 
     def busy(self) -> bool:

@@ -66,7 +66,11 @@ class Steps:
         recorded = step.recorded
         if step.phase == Step.CALLED:  # it failed in an earlier generation
             if recorded is not None and recorded.args != call.args:
-                step.recorded, step.renewed = None, True  # another request than the one that failed: with a key of its own
+                step.recorded, step.renewed, step.key = (
+                    None,
+                    True,
+                    None,
+                )  # another request than the one that failed: with a key of its own
             step.call = call
             if run.replaying:
                 run.fresh.append(step)
@@ -112,6 +116,8 @@ class Steps:
     def _repeat_outcome(self, run: Run, step: Step, call: StepCall, outcome: RecordRow) -> None:
         """An earlier generation knows the outcome: record it for this one and hand it over."""
         step.outcome, step.phase = None, Step.DONE
+        note = {} if outcome.note is None else r.json_decode(outcome.note)
+        note.setdefault("first", outcome.at)
         record = self.lifecycle.record(
             run,
             outcome.kind,
@@ -120,7 +126,7 @@ class Steps:
             effect=None if outcome.effect is None else Effect(outcome.effect),
             attempt=outcome.attempt,
             key=outcome.key,
-            note=None if outcome.note is None else r.json_decode(outcome.note),
+            note=note,
             args=call.args if call.kind == "tool" else None,
             result=outcome.result,
             error=None if outcome.error is None else r.json_decode(outcome.error),
@@ -142,7 +148,7 @@ class Steps:
             self.mail.ask(run, step, call)
         elif self.desk.stopping:
             run.open += 1  # it is asked for again, and begins, in the next life
-        else:
+        elif not self._rests_on(run, step):
             self.attempt(run, step, unwritten=call.policy.effect is not Effect.READ)
 
     def attempt(self, run: Run, step: Step, *, unwritten: bool) -> None:
@@ -187,6 +193,8 @@ class Steps:
 
     def _leave_slots(self, place: tuple[int, str]) -> None:
         """No code of this step runs, or is about to: others are let in."""
+        if not self.slots:
+            return
         waiting = self.slots.leave(place)
         while waiting:
             run_number, id = waiting.pop(0)
@@ -243,7 +251,7 @@ class Steps:
         step.began = self.desk.now
         if step.attempts == 1:
             step.sent = self.desk.now
-        step.busy = True
+        step.busy, step.probing = True, False
         step.granted = False
         return Perform(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body)
 
@@ -269,7 +277,9 @@ class Steps:
             return step.recorded.key
         if step.call.key is not None:
             return step.call.key
-        return self.desk.keys.key(run.id, f"{step.id}@{run.generation}" if step.renewed else step.id)
+        if step.key is None:
+            step.key = self.desk.keys.key(run.id, f"{step.id}@{run.generation}" if step.renewed else step.id)
+        return step.key
 
     def cancelled(self, run: Run, id: str) -> None:
         """The handler does not wait for a step any more (or, for an effect, waits only for its outcome)."""
@@ -294,7 +304,7 @@ class Steps:
             self.withdraw(run, step, opened=True)
         elif step.phase in (Step.RESTING, Step.QUEUED) and not step.ambiguous:
             self.withdraw(run, step, opened=True)
-        elif step.busy:
+        elif step.busy and not step.probing:  # what a probe finds out is wanted all the same
             self.desk.say(CancelAttempt(run.number, step.id))
 
     def withdraw(self, run: Run, step: Step, *, opened: bool) -> None:
@@ -302,7 +312,7 @@ class Steps:
         if step.phase == Step.QUEUED:
             self._leave_slots((run.number, step.id))
         if opened:
-            run.open -= 1
+            self._close(run, step)
         if step in run.fresh:
             run.fresh.remove(step)
         self._outcome(run, step, None, WITHDRAWN, note=None)
@@ -311,10 +321,18 @@ class Steps:
         if step.phase == Step.QUEUED:
             self._leave_slots((run.number, step.id))
         if step.phase in (Step.PERFORMING, Step.RESTING, Step.QUEUED):
-            run.open -= 1
+            self._close(run, step)
             if step.busy:
                 self.desk.say(CancelAttempt(run.number, step.id))
         step.phase, step.due = Step.ABANDONED, None
+
+    @staticmethod
+    def _close(run: Run, step: Step) -> None:
+        """Nothing works on it any more, or will after a rest."""
+        if step.phase == Step.RESTING and step.due is not None:
+            run.resting -= 1
+        else:
+            run.open -= 1
 
     # --- an attempt ended -----------------------------------------------------------------------------------------
 
@@ -359,7 +377,7 @@ class Steps:
             step.phase = Step.RESTING
             return
         self._decide(run, step, fact.ended, fact.result, fact.error, fact.retryable)
-        if step.phase == Step.DOUBT:
+        if step.is_left_alone():
             self.lifecycle.rest(run)
 
     def _after_another(self, run: Run, step: Step, command: Perform | Probe, fact: AttemptEnded) -> None:
@@ -411,28 +429,30 @@ class Steps:
             self._rest(run, step, following, ended, error)
 
     def _rest(self, run: Run, step: Step, following: Next, ended: Ended, error: dict[str, Any] | None) -> None:
-        """Another attempt or a probe follows, not at once."""
-        self._attempted(run, step, ended, following, error)
+        """Another attempt or a probe follows, not at once. Until then the run needs no place here: it waits."""
         policy = step.policy
         if following is Next.PROBE:
             settle = policy.timeout if policy.settle is None else policy.settle
-            if ended is Ended.LOST:  # when it was sent is known of the first attempt alone, but for how long its commit took
-                deadline = (step.sent if step.attempts == 1 else self.desk.now) + policy.timeout
-            else:
-                deadline = max(step.began + policy.timeout, self.desk.now)
+            # When a lost attempt was sent nobody knows (its commit may have waited for a full disk): at the latest now.
+            deadline = self.desk.now + policy.timeout if ended is Ended.LOST else max(step.began + policy.timeout, self.desk.now)
             due = deadline + settle
         else:
-            # What an earlier life began is no sign of trouble at the far side: no back-off before the first try of this one.
-            rest = policy.retry.delay(step.tries, self._chance(run, step)) if step.tries else 0
+            # A crash is no sign of trouble at the far side: no back-off after it.
+            rest = 0 if ended is Ended.LOST else policy.retry.delay(step.tries, self._chance(run, step))
             due = self.desk.now + rest
+        self._attempted(run, step, ended, following, error, due)
         step.phase = Step.RESTING
         step.due = (due, following.value)
+        run.open -= 1
+        run.resting += 1
         if due <= self.desk.now:
             self.due(run, step)
         else:
             self.lifecycle.watch(run, due)
 
-    def _attempted(self, run: Run, step: Step, ended: Ended, following: Next, error: dict[str, Any] | None) -> None:
+    def _attempted(
+        self, run: Run, step: Step, ended: Ended, following: Next, error: dict[str, Any] | None, due: int | None = None
+    ) -> None:
         step.evidence = error
         self.lifecycle.record(
             run,
@@ -441,7 +461,7 @@ class Steps:
             tool=step.call.name if step.call else None,
             effect=step.policy.effect,
             attempt=step.attempts,
-            note=_traced(step, {"ended": ended.value, "next": following.value}),
+            note=_traced(step, {"ended": ended.value, "next": following.value, "due": due}),
             error=error,
         )
 
@@ -456,15 +476,18 @@ class Steps:
         if following in ("retry", "fail"):
             self.settle(run, self.overdue(run, step))
             return
-        step.due = None
         if self.desk.stopping:
             return  # the record says where to go on
+        step.due = None
+        run.resting -= 1
+        run.open += 1
+        self.lifecycle.stir(run)
         if following == Next.PERFORM.value:
             self._perform_again(run, step)
         else:
             call = step.call
             assert call is not None
-            step.phase, step.busy = Step.PERFORMING, True
+            step.phase, step.busy, step.probing = Step.PERFORMING, True, True
             self._send(Probe(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body))
 
     def overdue(self, run: Run, step: Step) -> Settled:
@@ -476,8 +499,11 @@ class Steps:
 
     def _perform_again(self, run: Run, step: Step) -> None:
         effect = step.policy.effect
-        # AT_MOST_ONCE, and after a doubt: a crash after this attempt must find that it was begun.
-        self.attempt(run, step, unwritten=effect is Effect.AT_MOST_ONCE or (step.granted and effect is not Effect.READ))
+        # These classes, and after a doubt: a crash after this attempt must find that it was begun.
+        written = effect in (Effect.READ, Effect.IDEMPOTENT, Effect.TRANSACTIONAL) and not (
+            step.granted and effect is not Effect.READ
+        )
+        self.attempt(run, step, unwritten=not written)
 
     def _outcome(
         self,
@@ -533,7 +559,7 @@ class Steps:
             return  # it was overdue, and its end tells no more
         policy = step.policy
         if step.phase in (Step.PERFORMING, Step.RESTING, Step.QUEUED):
-            run.open -= 1
+            self._close(run, step)
         step.phase = Step.DOUBT
         step.due = None
         run.doubts += 1
@@ -631,13 +657,13 @@ class Steps:
         kind = record.kind
         step = run.steps.get(record.step)
         if step is None:
-            if kind not in (r.INTENDED, r.RESULTED, r.RECEIVED):
-                return  # a READ that was attempted and has no outcome begins anew; a note tells nothing
+            if kind not in (r.INTENDED, r.ATTEMPTED, r.RESULTED, r.RECEIVED) or (kind == r.ATTEMPTED and not current):
+                return  # a note tells nothing, and what a READ of an earlier generation went through neither
             step = run.steps[record.step] = Step(record.step)
         if kind == r.INTENDED:
             if step.recorded is None or record.args is not None:
                 step.recorded, step.sent = record, record.at
-            step.phase, step.attempts, step.granted = Step.INTENT, record.attempt, False
+            step.phase, step.attempts, step.granted, step.due = Step.INTENT, record.attempt, False, None
             step.outcome = None
         elif kind == r.ATTEMPTED:
             note = r.json_decode(record.note or "{}")
@@ -647,7 +673,9 @@ class Steps:
             step.attempts = record.attempt + (1 if again and record.effect != Effect.AT_MOST_ONCE.value else 0)
             # AT_MOST_ONCE: an attempt after this one would have an intent of its own; there is none (yet).
             step.granted = again and record.effect == Effect.AT_MOST_ONCE.value
-            step.phase, step.due = Step.INTENT, None  # if it was in doubt: evidence has come
+            step.phase = Step.CALLED if record.effect == Effect.READ.value else Step.INTENT  # if in doubt: evidence has come
+            step.due = None if note.get("due") is None else (note["due"], note["next"])
+            step.tries += note["ended"] != Ended.LOST.value  # a crash uses none up
         elif kind == r.DOUBTED:
             step.phase, step.ambiguous, step.attempts = Step.DOUBT, True, record.attempt
             note = r.json_decode(record.note or "{}")
@@ -680,8 +708,11 @@ class Steps:
             if step.due is not None:
                 self.lifecycle.watch(run, step.due[0])
             return
-        if step.granted and step.cancelled and not step.ambiguous:
+        rests = step.due is not None and step.due[0] > self.desk.now
+        if (step.granted or rests) and step.cancelled and not step.ambiguous:
             self.withdraw(run, step, opened=False)
+            return
+        if self._rests_on(run, step):
             return
         if step.granted:
             self.attempt(run, step, unwritten=True)
@@ -689,6 +720,23 @@ class Steps:
         run.open += 1
         step.phase = Step.PERFORMING
         self._decide(run, step, Ended.LOST, None, LOST)
+
+    def _rests_on(self, run: Run, step: Step) -> bool:
+        """It was put to rest, and is known not to have been begun again: each attempt of its class has an intent of its own, or the
+        rest ends in this life."""
+        if step.due is None:
+            return False
+        due = step.due[0]
+        if due <= self.lifecycle.opened and step.policy.effect is not Effect.VERIFIED:
+            step.due = None
+            return False
+        step.phase = Step.RESTING
+        run.resting += 1
+        if due <= self.desk.now:
+            self.due(run, step)
+        else:
+            self.lifecycle.watch(run, due)
+        return True
 
     def forgotten(self, run: Run) -> str | None:
         """A recorded effect (of this generation or an earlier one) that the handler never asked for."""

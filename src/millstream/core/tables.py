@@ -97,13 +97,18 @@ class RecordRow(NamedTuple):
 
 
 class StateRow(NamedTuple):
-    """The durable state of (agent, key). State."""
+    """The durable state of (agent, key). State.
+
+    Its text is written once: it is the ``result`` of ``record``, by which its last run changed it, and ``payload`` is NULL in the
+    table. Stores give the row with the text.
+    """
 
     agent: str
     key: str
     partition: int
     version: int  # how many runs have changed it
     run: int  # the last of them
+    record: int | None
     codec: int
     payload: str | None
 
@@ -195,17 +200,29 @@ class SinkRow(NamedTuple):
 
 
 class LetterRow(NamedTuple):
-    """A dead letter: bad input with its position and reason. State; deleted when it is retried."""
+    """A dead letter: a line that is no event, or an event that could not go on, and why. State; deleted when a retry takes it."""
 
     letter: int
-    stream: str
+    stream: str  # of the source that refused the line, or the operator that refused the event
     source: str | None
-    position: str | None
+    position: str | None  # JSON, as the connector gave it
+    cause: int | None  # the run that emitted the event
+    key: str | None  # of the event; None: it has not become one
+    id: str | None
+    time: int | None  # event time, us
     at: int
     error: str
+    kept: str  # LINE, EVENT, CUT or EVIDENCE: what ``data`` is
     codec: int
-    data: str | None  # the offending text, at most core.intake.LETTER_BYTES of it; undecodable bytes backslash-escaped
+    data: str | None  # at most core.intake.LETTER_BYTES
     size: int  # of the whole, bytes
+
+
+# What is kept in a dead letter, and where a retry takes it:
+LINE = "line"  # the whole line: to its source
+EVENT = "event"  # the whole value, as JSON that the stream which the operator reads can decode: to that operator
+CUT = "cut"  # the beginning of what was too long to keep: nowhere
+EVIDENCE = "evidence"  # what people can look at of something that has no such text: nowhere
 
 
 META = Table("meta", MetaRow, 1)
@@ -233,7 +250,7 @@ class Commit:
     ``gated`` are commands that the outside can see the outcome of: the shell carries them out once this commit is durable.
     """
 
-    __slots__ = ("number", "puts", "appends", "gated", "touched", "rows")
+    __slots__ = ("number", "puts", "appends", "gated", "touched", "rows", "bytes")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -242,6 +259,7 @@ class Commit:
         self.gated: list[Any] = []
         self.touched: set[tuple[str, str]] = set()  # (agent, key) whose rows in the store are stale until this is durable
         self.rows = 0
+        self.bytes = 0  # of payloads, as far as those who write them count
 
     def put(self, table: Table, row: tuple[Any, ...]) -> None:
         self.puts[table][row[: table.key]] = row

@@ -52,8 +52,9 @@ from millstream.engine.ports import SinkConnector, SourceConnector, Store
 from millstream.engine.runs import Runs
 from millstream.engine.sinks import SinkWriter
 from millstream.engine.sources import Pump
-from millstream.errors import IoInRun, MillstreamError
+from millstream.errors import CommitRefused, IoInRun, MillstreamError
 
+FLUSH_S = 5.0  # the last commits of an engine that stops are given at least so long
 LINGER_S = 0.005  # a commit that nothing waits for gathers so long
 FORGET_S = 60.0  # how often ids whose dedupe time is over are looked for
 FORGET_ROWS = 5_000
@@ -155,7 +156,8 @@ class Engine:
         self._linger: asyncio.TimerHandle | None = None  # the commit that nothing waits for
         self._wake: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()  # something happened: look again whether all is idle
-        self._ended: asyncio.Future[None] = self.loop.create_future()  # fails when the engine cannot go on
+        self._ended: asyncio.Future[None] = self.loop.create_future()  # ``run`` ends with it
+        self._failure: BaseException | None = None  # what it cannot go on with
         self._stopped = False
         load = self.loader.load
         self._dispatch: dict[type[Any], Callable[[Any], None]] = {
@@ -255,6 +257,19 @@ class Engine:
         """Does a run sleep, and nothing else? That is waited for."""
         return self.store.sleeping(list(self.graph.agents))
 
+    async def failed(self) -> None:
+        """Wait until the engine cannot go on.
+
+        Raises:
+            What it cannot go on with.
+        """
+        await asyncio.shield(self._ended)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the store does not take a commit now."""
+        return self._reasons.get("store")
+
     def stop(self) -> None:
         """End ``run``."""
         if not self._ended.done():
@@ -265,19 +280,19 @@ class Engine:
         """Stop reading, start no new effect, give steps in flight ``grace`` seconds, commit, and let go of everything.
 
         Raises:
-            What ``run`` raised, if a commit or a sink failed meanwhile.
+            What the engine cannot go on with, if that came to light only now: a commit or a sink that failed meanwhile,
+            CommitRefused where the store would not take the last commits within ``grace`` seconds.
         """
         self._stopped = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        broken = self._ended.done() and self._ended.exception() is not None
-        if not broken:
+        failed_before = self._failure is not None
+        if self._failure is None:
             self.feed(Stopping(self.clock.now()))
             self.performer.stop()
             await self.performer.drain(grace)
-            await self._flush()
-            broken = self._ended.done() and self._ended.exception() is not None
+            await self._flush(max(grace, FLUSH_S))
         if self._wake is not None:
             self._wake.cancel()
         if hasattr(self, "runs"):
@@ -285,27 +300,40 @@ class Engine:
         for writer in self.writers.values():
             writer.close()
         await asyncio.sleep(0)  # the writers' last words
-        if not broken:
-            await self._flush()
-            self.committer.close()
+        if self._failure is None:
+            await self._flush(FLUSH_S)
+        self.committer.close(abandon=self._failure is not None)
+        if self._failure is None:
             recovery.end(self.store, self.machine.desk.now, visiting=self._visiting)
-        else:
-            self.committer.close(abandon=True)
+        elif not failed_before:
+            self._ended.exception()  # asyncio warns of one that nobody has looked at
+            raise self._failure
 
-    async def _flush(self) -> None:
-        """Until all that has gathered is durable (or cannot be)."""
-        while not self._ended.done() or self._ended.exception() is None:
+    async def _flush(self, within: float) -> None:
+        """Until all that has gathered is durable, or cannot be within so many seconds."""
+        deadline = self.loop.time() + within
+        while self._failure is None:
             self._kick(now=True)
             if not self.committer.busy and self.machine.take_is_empty():
                 return
             self._changed.clear()
-            await self._changed.wait()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._changed.wait()
+            except TimeoutError:
+                reason = self.refusal or "the store takes its time"
+                said = f"stopped without the last commit ({reason}); what is not durable will be done when it is started again"
+                self._fatal(CommitRefused(said))
+
+    def give_up(self, error: BaseException) -> None:
+        """End ``run`` with this error; nothing more is committed."""
+        self._fatal(error)
 
     def _fatal(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
         if not self._ended.done():
             self._ended.set_exception(error)
-        elif self._ended.exception() is None:
-            self._log("error", str(error))
         self._changed.set()
 
     # --- facts and commands ---------------------------------------------------------------------------------------
@@ -461,7 +489,9 @@ class Engine:
             self._wake = self.loop.call_later(self.clock.seconds_until(command.at), self._due)
 
     def _due(self) -> None:
-        self._wake = None
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
         if not self._ended.done():
             self.feed(Due(self._time()))
 
@@ -469,20 +499,24 @@ class Engine:
         """Look at the clock, so that a leap is seen before a timer is; forget ids whose time is over."""
         passed = FORGET_S
         while True:
-            self._time()
+            now, due = self._time(), self.machine.next_wake_up()
+            if due is not None and due <= now and not self._ended.done():
+                self._due()  # the wall clock went ahead of the loop's: what was to come in an hour is due
             if passed >= FORGET_S:
-                passed = 0.0
-                self.forget()
+                passed = FORGET_S if self.forget() else 0.0
             await asyncio.sleep(HEARTBEAT_S)
             passed += HEARTBEAT_S
 
-    def forget(self) -> None:
-        """Forget ids whose ``dedupe`` time is over."""
+    def forget(self) -> bool:
+        """Forget ids whose ``dedupe`` time is over. True: there are more of them."""
+        more = False
         remembered = {name: spec.dedupe for name, spec in self.graph.sources.items() if spec.id is not None}
         for source, dedupe in {SIGNALS: SIGNALS_DEDUPE, **remembered}.items():
             ids = self.store.forget_seen(source, self.machine.desk.now - dedupe, FORGET_ROWS)
             if ids:
                 self.feed(Forgotten(self._time(), [(source, id) for id in ids]))
+            more = more or len(ids) == FORGET_ROWS
+        return more
 
     # --- being asked ----------------------------------------------------------------------------------------------
 

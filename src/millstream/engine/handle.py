@@ -7,7 +7,6 @@ goes to the core when nothing in the run is ready any more.
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -18,10 +17,10 @@ from millstream.core.effects import Effect, Policy
 from millstream.core.facts import Emitted, Refused, StepCall
 from millstream.core.graph import AgentSpec, Graph, ToolSpec
 from millstream.core.identity import KeyMaker
-from millstream.core.intake import key_text
 from millstream.core.tables import EventRow
+from millstream.core.text import clean, key_text, text_of
 from millstream.core.times import utc
-from millstream.engine.outcomes import rebuild
+from millstream.engine.outcomes import plain, rebuild, trace_of
 from millstream.engine.performer import Call
 from millstream.engine.runloop import HeldFuture, RunLoop, shell_safe
 from millstream.errors import AskFailed, Deadlock, NotFound, RunPutAway, ToolFailed
@@ -93,7 +92,7 @@ class Handle:
         "_event",
         "_graph",
         "_keys",
-        "_generation",
+        "seen",
     )
 
     def __init__(
@@ -103,7 +102,7 @@ class Handle:
         key: str,
         event: EventRow,
         state: str | None,
-        generation: int,
+        seen: int,
         loop: HandledLoop,
         graph: Graph,
         keys: KeyMaker,
@@ -130,7 +129,7 @@ class Handle:
         self._event = event
         self._graph = graph
         self._keys = keys
-        self._generation = generation
+        self.seen = seen
 
     @property
     def event(self) -> EventInfo:
@@ -300,8 +299,8 @@ class Handle:
     # --- what is derived, not observed ----------------------------------------------------------------------------
 
     def now(self) -> int:
-        """Time of the last fact that was handed over, us."""
-        return self.loop.at
+        """When what was last handed over came to be, us: of what an earlier generation knew, the time then."""
+        return self.seen
 
     def random(self) -> float:
         """In [0, 1), derived from the run, the scope and the last fact."""
@@ -313,7 +312,7 @@ class Handle:
 
     def _derive(self, what: str) -> str:
         self._check_open()
-        return self._keys.key(self.run_id, f"{self._generation}/{self.delivered}/{self.loop.scope.identity(what)}")
+        return self._keys.key(self.run_id, f"{self.delivered}/{self.loop.scope.identity(what)}")
 
     def scope(self, name: str) -> AbstractContextManager[Any]:
         return self.loop.scoped(name)
@@ -339,7 +338,6 @@ def failure(error: BaseException) -> dict[str, Any]:
     """What a failed run's row says of the exception that its handler raised."""
     if isinstance(error, ToolFailed):
         type_ = error.type if type(error) is ToolFailed else type(error).__name__
-        said = {"type": type_, "message": error.message, "data": error.data}
+        said = {"type": clean(str(type_)), "message": clean(str(error.message)), "data": plain(error.data)}
         return said if error.tool is None else {**said, "tool": error.tool}
-    frames = traceback.format_exception(error, limit=-8)
-    return {"type": type(error).__name__, "message": str(error)[:4000], "data": {"traceback": "".join(frames)[-4000:]}}
+    return {"type": type(error).__name__, "message": text_of(error), "data": {"traceback": trace_of(error) or ""}}

@@ -7,6 +7,7 @@ from typing import Any
 
 from millstream.core.commands import LoadLine, LoadLines, LoadMail, LoadRuns, LoadWaiting, LoadWakes, ScanLines
 from millstream.core.facts import Fact, LineContinued, LinesLoaded, LinesScanned, MailLoaded, RunsLoaded, WaitingLoaded, WakesLoaded
+from millstream.core.lines import KEPT_BYTES, is_new
 from millstream.engine.ports import Store
 
 
@@ -53,7 +54,10 @@ class Loader:
 
     def _line(self, command: LoadLine, at: int) -> Fact:
         rows = self._store.line_after(command.agent, command.key, command.turn, command.limit + 1)
-        return LineContinued(at, command.agent, command.key, rows[: command.limit], len(rows) > command.limit)
+        line = rows[: command.limit]
+        events = self._store.events([row.event for row in line if is_new(row)], at_most=KEPT_BYTES)
+        found = {event.event: event for event in events}
+        return LineContinued(at, command.agent, command.key, line, len(rows) > command.limit, found)
 
     def _scan(self, command: ScanLines, at: int) -> Fact:
         rows = self._store.scan_lines(command.turn, command.limit)

@@ -37,9 +37,9 @@ import msgspec
 from millstream.core.calls import Done, NotDone, Unknown
 from millstream.core.effects import Effect, Ended
 from millstream.core.graph import ToolSpec
+from millstream.core.text import MESSAGE_LIMIT, clean, shown, text_of
 from millstream.errors import NotSent, ToolFailed
 
-MESSAGE_LIMIT = 4_000  # characters
 TRACE_FRAMES = 8
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _DEPTH_LIMIT = 20  # of nested data
@@ -78,7 +78,7 @@ def answered(spec: ToolSpec, answer: Any) -> Outcome:
         return Outcome(Ended.NOT_DONE)
     if isinstance(answer, Unknown):
         return Outcome(Ended.UNKNOWN)
-    text = f"the probe of tool {spec.name} answered {_short_repr(answer)}: it must return Done(result), NotDone() or Unknown()"
+    text = f"the probe of tool {spec.name} answered {shown(answer)}: it must return Done(result), NotDone() or Unknown()"
     return Outcome(Ended.UNKNOWN, error=made("TypeError", text))
 
 
@@ -88,7 +88,7 @@ def not_encodable(spec: ToolSpec, value: Any, error: BaseException) -> dict[str,
     return made(
         "ResultNotEncodable",
         f"tool {spec.name} returned a value of type {found}, which cannot be recorded as its declared type {spec.result.name}: "
-        f"{_text(error)}",
+        f"{text_of(error)}",
     )
 
 
@@ -99,12 +99,12 @@ def failed(spec: ToolSpec, error: BaseException, outside: BaseException | None =
     """The outcome of an attempt that raised ``error``; for ``outside`` see `classify`."""
     ended = classify(spec, error, outside=outside)
     retryable = ended is Ended.FAILED and isinstance(error, spec.policy.retry.on)
-    return Outcome(ended, error=payload(spec, error), retryable=retryable, trace=_trace(error))
+    return Outcome(ended, error=payload(spec, error), retryable=retryable, trace=trace_of(error))
 
 
 def probe_failed(spec: ToolSpec, error: BaseException) -> Outcome:
     """The outcome of a probe that raised: it could not tell, and says why."""
-    return Outcome(Ended.UNKNOWN, error=payload(spec, error), trace=_trace(error))
+    return Outcome(Ended.UNKNOWN, error=payload(spec, error), trace=trace_of(error))
 
 
 def classify(
@@ -279,7 +279,7 @@ def _is_ambiguous(error: BaseException) -> bool:
 
 def made(type: str, message: str) -> dict[str, Any]:
     """The payload of an error that no exception stands behind."""
-    return {"type": type, "message": _clean(message), "data": None}
+    return {"type": type, "message": clean(message), "data": None}
 
 
 def payload(spec: ToolSpec, error: BaseException) -> dict[str, Any]:
@@ -292,21 +292,21 @@ def payload(spec: ToolSpec, error: BaseException) -> dict[str, Any]:
     cls = type(error)
     declared = next((base for base in cls.__mro__ if base in spec.raises), None)
     if declared is None:
-        return {"type": cls.__name__, "message": _text(error), "data": None}
-    message = _text(error) if declared is cls else _clean(f"{cls.__name__}: {_text(error)}")
+        return {"type": cls.__name__, "message": text_of(error), "data": None}
+    message = text_of(error) if declared is cls else clean(f"{cls.__name__}: {text_of(error)}")
     data: dict[str, Any]
     if dataclasses.is_dataclass(declared):
         names = [field.name for field in dataclasses.fields(declared)]
-        data = {name: _plain(getattr(error, name, None)) for name in names}
+        data = {name: plain(getattr(error, name, None)) for name in names}
     else:
-        data = {"args": [_plain(argument) for argument in error.args]}
+        data = {"args": [plain(argument) for argument in error.args]}
         attributes = {name: value for name, value in vars(error).items() if name != "__notes__"}
         if attributes:
-            data["fields"] = {_clean(name): _plain(value) for name, value in attributes.items()}
+            data["fields"] = {clean(name): plain(value) for name, value in attributes.items()}
     return {"type": declared.__name__, "message": message, "data": data}
 
 
-def _trace(error: BaseException) -> str | None:
+def trace_of(error: BaseException) -> str | None:
     """The traceback from the first line of the tool's own code on; None where the exception has been nowhere else."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
@@ -314,7 +314,7 @@ def _trace(error: BaseException) -> str | None:
     if trace is None:
         return None
     try:
-        return _clean("".join(traceback.format_exception(type(error), error, trace, limit=-TRACE_FRAMES)))
+        return clean("".join(traceback.format_exception(type(error), error, trace, limit=-TRACE_FRAMES))[-MESSAGE_LIMIT:])
     except Exception:  # its text cannot be had
         return None
 
@@ -378,32 +378,7 @@ def _converted(value: Any, hint: Any) -> Any:
         return value
 
 
-def _text(error: BaseException) -> str:
-    """What the exception says; of a group, what its leaves say too."""
-    try:
-        text = str(error)
-    except Exception as broken:
-        text = f"(its text cannot be had: {type(broken).__name__})"
-    if isinstance(error, BaseExceptionGroup):
-        text = f"{text}: " + "; ".join(f"{type(leaf).__name__}: {_text(leaf)}" for leaf in error.exceptions[:10])
-    return _clean(text)
-
-
-def _clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """At most ``limit`` characters of the text, all of which can be encoded: lone surrogates are written as escapes."""
-    if len(text) > limit:
-        text = f"{text[:limit]}... ({len(text)} characters)"
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _short_repr(value: Any) -> str:
-    try:
-        return _clean(repr(value), 200)
-    except Exception:
-        return f"<{type(value).__qualname__}>"
-
-
-def _plain(value: Any, path: tuple[int, ...] = ()) -> Any:
+def plain(value: Any, path: tuple[int, ...] = ()) -> Any:
     """The value as JSON has it: what a replay will read is what we give now. ``path``: ids of what it is inside of."""
     if value is None or isinstance(value, bool):
         return value
@@ -416,11 +391,11 @@ def _plain(value: Any, path: tuple[int, ...] = ()) -> Any:
     if len(path) < _DEPTH_LIMIT and id(value) not in path:
         path = (*path, id(value))
         if isinstance(value, dict):
-            return {str(_plain(key, path)): _plain(item, path) for key, item in value.items()}
+            return {str(plain(key, path)): plain(item, path) for key, item in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
-            return [_plain(item, path) for item in value]
+            return [plain(item, path) for item in value]
         try:
-            return _plain(msgspec.to_builtins(value, str_keys=True), path)
+            return plain(msgspec.to_builtins(value, str_keys=True), path)
         except Exception:  # a socket, a response
             pass
-    return _short_repr(value)
+    return shown(value)

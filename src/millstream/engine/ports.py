@@ -38,7 +38,7 @@ class Store(Protocol):
 
     def meta(self) -> dict[str, str]: ...
     def lines(self, keys: Sequence[tuple[str, str]], limit: int) -> list[KeyLine]:
-        """For each (agent, key), in the order given: its state and the first ``limit`` runs of its line."""
+        """For each (agent, key), in the order given: its state, the first ``limit`` runs of its line, and whether it has mail."""
 
     def line_after(self, agent: str, key: str, turn: int, limit: int) -> list[RunRow]:
         """The next runs of a line, behind ``turn``."""
@@ -84,6 +84,9 @@ class Store(Protocol):
         """The number of the last output row of a sink; 0 when there is none."""
 
     def doubts(self) -> list[DoubtRow]: ...
+    def doubts_of(self, run: int) -> list[DoubtRow]:
+        """The steps of a run that are in doubt, oldest first."""
+
     def letters(self, after: int, limit: int) -> list[LetterRow]: ...
     def runs(
         self, *, status: str | None = None, agent: str | None = None, key: str | None = None, limit: int | None = None
@@ -91,7 +94,9 @@ class Store(Protocol):
         """Runs, newest first."""
 
     def state(self, agent: str, key: str) -> StateRow | None: ...
-    def events(self, events: Sequence[int]) -> list[EventRow]: ...
+    def events(self, events: Sequence[int], at_most: int | None = None) -> list[EventRow]:
+        """Those of these events that exist and whose payload has at most so many bytes, in the order given."""
+
     def emitted(self, run: int) -> list[EventRow]:
         """What a run emitted and sent, in order."""
 

@@ -432,7 +432,7 @@ class RunLoop(_Refusing):
                 if not handle._cancelled:
                     try:
                         handle._context.run(handle._callback, *handle._args)
-                    except (SystemExit, KeyboardInterrupt):
+                    except KeyboardInterrupt:
                         raise
                     except BaseException as error:
                         self._callback_failed(handle, error)
@@ -445,6 +445,9 @@ class RunLoop(_Refusing):
         trace = error.__traceback__
         if trace is not None:
             error.__traceback__ = trace.tb_next  # our own frame holds this loop, and so all of the run
+        step: Any = handle._callback  # type: ignore[attr-defined]
+        if isinstance(error, SystemExit) and isinstance(getattr(step, "__self__", None), asyncio.Task):
+            return  # a handler ends its run with it, and not the process: its task holds it as its exception
         self.call_exception_handler({"message": f"Exception in callback {handle!r}", "exception": error})
 
     def _why_stuck(self, calls: int) -> str:
@@ -706,7 +709,7 @@ class RunLoop(_Refusing):
 
         Raises:
             UsageError: called from within the run.
-            KeyboardInterrupt, SystemExit: one was raised meanwhile; everything is put away all the same.
+            KeyboardInterrupt: one was raised meanwhile; everything is put away all the same.
         """
         if self.closed:
             return
@@ -760,7 +763,7 @@ class RunLoop(_Refusing):
             for _ in range(THROWS):
                 task.context.run(coro.throw, RunPutAway(*error.args))  # a new one each time: it gathers traceback and context
             task.context.run(coro.close)
-        except (KeyboardInterrupt, SystemExit) as end:
+        except KeyboardInterrupt as end:
             interrupts.append(end)
         except BaseException as end:  # StopIteration: it returned; anything else: how it left, of interest to nobody now
             end.__traceback__ = None  # it holds this frame
@@ -792,13 +795,15 @@ class RunLoop(_Refusing):
         """Mark the unwound tasks done and tell those who want to know: anyio frees a task's state in a done-callback."""
         callbacks: list[tuple[RunTask, Any, Context]] = []
         for task in tasks:
+            if task.done():
+                continue  # it had just ended when an interrupt came
             callbacks += [(task, *entry) for entry in task._callbacks or ()]
             asyncio.Future.set_exception(task, RunPutAway(*error.args))  # a task refuses this; its base does not
             task._log_traceback = False
         for task, callback, context in callbacks:
             try:
                 context.run(callback, task)
-            except (KeyboardInterrupt, SystemExit) as end:
+            except KeyboardInterrupt as end:
                 interrupts.append(end)
             except BaseException as end:
                 end.__traceback__ = None

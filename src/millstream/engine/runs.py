@@ -58,7 +58,7 @@ class Runs:
             command.key,
             command.event,
             command.state,
-            command.generation,
+            command.seen,
             loop,
             self._graph,
             self._keys,
@@ -76,7 +76,7 @@ class Runs:
         if handle is None:
             return None
         loop = handle.loop
-        loop.at = command.at
+        loop.at, handle.seen = command.at, command.seen
         handle.delivered += 1
         kind = command.kind
         if kind == r.RESULTED:

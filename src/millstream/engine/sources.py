@@ -10,8 +10,10 @@ import msgspec
 
 from millstream.core.facts import Arrived, EventBatch, Rejected
 from millstream.core.graph import SourceSpec
-from millstream.core.intake import LETTER_BYTES, key_text
+from millstream.core.intake import LETTER_BYTES
 from millstream.core.runs import dump
+from millstream.core.tables import CUT, EVIDENCE, LINE
+from millstream.core.text import key_text, shown, text_of
 from millstream.engine.ports import Line, SourceConnector
 
 BATCH = 256  # lines a read
@@ -92,12 +94,14 @@ def events(spec: SourceSpec, data: list[bytes], positions: Any, at: int) -> tupl
         try:
             value = decode(line)
             key = key_of(value)
-            if type(key) is not str:
+            if type(key) is not str or not key.isascii():
                 key = key_text(key)
-            id = f"{name}:{position}" if id_of is None else key_text(id_of(value))
+            id = f"{name}:{position}" if id_of is None else key_text(id_of(value), "id")
             payload = str(line, "utf-8") if raw else None
-        except Exception as error:  # the user's key or id function may raise anything
-            rejected.append(Rejected(position, _reason(error), shown(line), len(line)))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the user's types, key and id functions may raise anything
+            rejected.append(_refused(position, reason_of(error, line), line))
             continue
         values.append(value)
         payloads.append(payload)
@@ -107,22 +111,40 @@ def events(spec: SourceSpec, data: list[bytes], positions: Any, at: int) -> tupl
     return EventBatch(values, payloads, keys, ids, [at] * len(values), places), rejected
 
 
-def shown(data: bytes) -> str:
-    """The beginning of bad input as text; what is not UTF-8 is escaped."""
-    return data[:LETTER_BYTES].decode("utf-8", "backslashreplace")
+def _refused(position: Any, reason: str, line: bytes) -> Rejected:
+    """A line that is no event. Whole, it can be read again; what is not UTF-8 is escaped, for people."""
+    if len(line) <= LETTER_BYTES:
+        try:
+            return Rejected(position, reason, line.decode(), len(line), LINE)
+        except UnicodeDecodeError:
+            return Rejected(position, reason, line.decode("utf-8", "backslashreplace"), len(line), EVIDENCE)
+    return Rejected(position, reason, line[:LETTER_BYTES].decode("utf-8", "backslashreplace"), len(line), CUT)
 
 
 def _unread(line: Line) -> Rejected:
-    return Rejected(line.position, line.reason, shown(line.data), line.size)
+    """What the connector did not take for a line (half of one, say) is none at the second reading either."""
+    kept = EVIDENCE if line.size == len(line.data) else CUT
+    return Rejected(line.position, line.reason, line.data.decode("utf-8", "backslashreplace"), line.size, kept)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: BaseException, line: bytes) -> str:
+    """Why what was read is no event."""
     if isinstance(error, KeyError):
-        return f"missing field {error.args[0]!r}" if error.args else "missing field"
+        return f"missing field {shown(error.args[0])}" if error.args else "missing field"
     if isinstance(error, msgspec.ValidationError):
-        return f"does not fit its declared type: {error}"
+        return f"does not fit its declared type: {text_of(error)}"
     if isinstance(error, msgspec.DecodeError):
-        return f"malformed JSON: {error}"
+        return f"malformed JSON: {text_of(error)}"
     if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8: {error.reason} at byte {error.start}"
-    return f"{type(error).__name__}: {error}"
+        broken = _not_utf8(line)
+        if broken is not None:  # the decoder's own error counts from the text value that it was in
+            return f"not UTF-8: {broken.reason} at byte {broken.start} of the line"
+    return f"{type(error).__name__}: {text_of(error)}"
+
+
+def _not_utf8(line: bytes) -> UnicodeDecodeError | None:
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        return error
+    return None

@@ -101,6 +101,10 @@ class Connection:
     def execute(self, sql: Any, parameters: Any = None) -> Cursor:
         """Execute one statement and give the cursor with its rows.
 
+        Args:
+            sql: the statement, with the driver's placeholders.
+            parameters: their values; None: it has none.
+
         Raises:
             UsageError: it would begin or end the transaction, the transaction is over, or this is another thread.
             NotSent: the attempt was cancelled or given up; nothing of it will be committed.
@@ -108,7 +112,12 @@ class Connection:
         return self.cursor().execute(sql, parameters)
 
     def executemany(self, sql: Any, rows: Any) -> Cursor:
-        """Execute one statement for each row of parameters. Raises as `execute` does."""
+        """Execute one statement for each row of parameters. Raises as `execute` does.
+
+        Args:
+            sql: the statement, with the driver's placeholders.
+            rows: the values of each.
+        """
         return self.cursor().executemany(sql, rows)
 
     def cursor(self) -> Cursor:

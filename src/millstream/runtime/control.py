@@ -72,18 +72,18 @@ class ControlServer:
             return {"error": str(error), "kind": type(error).__name__}
 
 
-def ask(path: Path, request: dict[str, Any]) -> Any:
+def ask(path: Path, request: dict[str, Any], *, timeout_s: float = TIMEOUT_S) -> Any:
     """Ask a running engine. Blocking.
 
     Raises:
         ConnectionRefusedError: nobody listens there; nothing was asked.
         ConnectionResetError: it ended before it answered; what it had committed is kept.
-        TimeoutError: it has not answered for ``TIMEOUT_S``.
+        TimeoutError: it has not answered for ``timeout_s``.
         MillstreamError: what the operation raised.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         _connect(connection, path)
-        connection.settimeout(TIMEOUT_S)
+        connection.settimeout(timeout_s)
         try:
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as lines:

@@ -16,7 +16,7 @@ from millstream.core.graph import AgentSpec, Codec, Graph
 from millstream.core.runs import dump, json_decode
 from millstream.engine.clock import Clock, SystemClock
 from millstream.engine.engine import Engine
-from millstream.errors import StoreError
+from millstream.errors import CommitRefused, StoreError
 from millstream.runtime.control import ControlServer
 from millstream.runtime.operations import Operations
 from millstream.stores.folder import DataFolder
@@ -25,6 +25,8 @@ from millstream.stores.sqlite import SqliteStore
 GC_THRESHOLDS = (20_000, 20, 20)
 """Runs leave no cycles of references, so the collector has little to find, and thousands of runs in flight are much to look
 through. With Python's 700, 10, 10 it takes 7 % more CPU for an agent request, and 40 % more with 20,000 in flight."""
+
+VISIT_S = 15.0  # a command without an engine waits so long for its commit
 
 T = TypeVar("T")
 Log = Callable[[str, str], None]
@@ -168,11 +170,30 @@ async def visit(folder: Path, request: dict[str, Any], graph: Graph | None = Non
             visitor = Engine(graph or stored_graph(store), store, SystemClock(), sources={}, sinks={}, visiting=True)
             visitor.open()
             try:
-                return await Operations(visitor).do(request)
+                return await _answered(visitor, request)
             finally:
                 await visitor.close(0.0)
         finally:
             store.close()
+
+
+async def _answered(visitor: Engine, request: dict[str, Any]) -> Any:
+    asked = asyncio.ensure_future(Operations(visitor).do(request))
+    broken = asyncio.ensure_future(visitor.failed())
+    try:
+        await asyncio.wait({asked, broken}, timeout=VISIT_S, return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            return asked.result()
+        if broken.done():
+            return broken.result()
+        unknown = "the store does not answer; whether it was done, `millstream show` tells"
+        refused = CommitRefused(unknown if visitor.refusal is None else f"nothing was changed: {visitor.refusal}")
+        visitor.give_up(refused)  # or its end would try the commit again, behind this answer
+        raise refused
+    finally:
+        for task in (asked, broken):
+            task.cancel()
+        await asyncio.gather(asked, broken, return_exceptions=True)
 
 
 def stored_graph(store: SqliteStore) -> Graph:

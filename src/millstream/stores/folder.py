@@ -132,8 +132,11 @@ class FolderLock:
         self._descriptor: int | None = descriptor
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         text = msgspec.json.encode(Holder(os.getpid(), socket.gethostname(), now))
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text + b"\n", 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, text + b"\n", 0)
+        except OSError:
+            pass  # a full disk: the text only tells people who holds it, the store says what is wrong
         _locks.add(self)
 
     def release(self) -> None:

@@ -4,6 +4,9 @@ A commit is checked whole before any of it is applied, so it is atomic without a
 snapshot are copies, so a snapshot costs one shallow copy and nothing that happens later shows in it: it is what a crash at
 that moment leaves. Beside the tables stand the few indexes that lookups by (agent, key), run and cause need; everything else
 is a scan. Nothing here reads a clock or draws an identity: the same commits make equal stores.
+
+The engine reads in one thread and writes in another. A lock makes each read and each commit of one moment, as the snapshots of a
+database do.
 """
 
 from __future__ import annotations
@@ -11,14 +14,16 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
+import threading
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
 from millstream.core.facts import KeyLine, RunHistory
+from millstream.core.runs import size
 from millstream.core.tables import (
     DOUBTS,
     EVENTS,
@@ -48,6 +53,9 @@ from millstream.core.tables import (
 )
 from millstream.errors import StoreError
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 WAITING = frozenset(("waiting", "in_doubt"))
 
 # Which rows are found by what besides their key: (name, table, row -> what, or None when the row is not in the index).
@@ -60,6 +68,15 @@ _INDEXES: tuple[tuple[str, Table, Callable[[Any], Any]], ...] = (
     ("outputs", OUTPUTS, lambda output: output.sink),
 )
 _INDEXES_OF = {table: [(name, what) for name, of, what in _INDEXES if of is table] for table in TABLES}
+
+
+def _of_one_moment(method: Callable[Concatenate[MemoryStore, P], T]) -> Callable[Concatenate[MemoryStore, P], T]:
+    @functools.wraps(method)
+    def locked(self: MemoryStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return locked
 
 
 class MemoryStore:
@@ -75,12 +92,14 @@ class MemoryStore:
             created: us.
         """
         self.commits = 0  # how many were written
+        self._lock = threading.RLock()
         self._tables: dict[Table, dict[Key, Any]] = {table: {} for table in TABLES}
         self._indexes: dict[str, dict[Any, dict[Key, Any]]] = {name: {} for name, _, _ in _INDEXES}
         facts = {"schema": 0, "store_id": store_id, "app": app, "partitions": partitions, "created": created}
         for name, value in facts.items():
             self._put(META, (name,), MetaRow(name, msgspec.json.encode(value).decode()))
 
+    @_of_one_moment
     def snapshot(self) -> MemoryStore:
         """A store of its own with what this one holds now: what is there after a crash at this moment."""
         copy = MemoryStore()
@@ -95,6 +114,7 @@ class MemoryStore:
 
     # writing
 
+    @_of_one_moment
     def write(self, commit: Commit) -> None:
         """Apply the commit, all of it or nothing.
 
@@ -148,27 +168,33 @@ class MemoryStore:
     def _found(self, index: str, what: Any) -> Iterable[Any]:
         return self._indexes[index].get(what, {}).values()
 
+    @_of_one_moment
     def meta(self) -> dict[str, str]:
         """Facts about the store by name, as JSON text; among them store_id, app, partitions, created (us) and schema."""
         return {row.name: row.value for row in self._tables[META].values()}
 
+    @_of_one_moment
     def lines(self, keys: Sequence[tuple[str, str]], limit: int) -> list[KeyLine]:
-        """For each (agent, key), in the order given: its state and the first ``limit`` runs of its line."""
+        """For each (agent, key), in the order given: its state, the first ``limit`` runs of its line, and whether it has mail."""
         found = []
         for agent, key in keys:
             line = self.line_after(agent, key, -1, limit + 1)
-            found.append(KeyLine(agent, key, self.state(agent, key), line[:limit], len(line) > limit))
+            mailed = bool(self.mail(agent, key))
+            found.append(KeyLine(agent, key, self.state(agent, key), line[:limit], len(line) > limit, mailed))
         return found
 
+    @_of_one_moment
     def line_after(self, agent: str, key: str, turn: int, limit: int) -> list[RunRow]:
         """The next runs of a line, behind ``turn``."""
         return sorted((run for run in self._found("line", (agent, key)) if run.turn > turn), key=_turn)[:limit]
 
+    @_of_one_moment
     def scan_lines(self, after: int, limit: int) -> list[RunRow]:
         """Runs in line of all keys by turn, behind turn ``after``."""
         lines = itertools.chain.from_iterable(line.values() for line in self._indexes["line"].values())
         return sorted((run for run in lines if run.turn > after), key=_turn)[:limit]
 
+    @_of_one_moment
     def histories(self, runs: Sequence[int]) -> list[RunHistory]:
         """Of those of these runs that exist, in the order given.
 
@@ -188,14 +214,17 @@ class MemoryStore:
             found.append(RunHistory(run, event, records, mail))
         return found
 
+    @_of_one_moment
     def run(self, run: int) -> RunRow | None:
         """One run, or None."""
         return self._tables[RUNS].get((run,))
 
+    @_of_one_moment
     def waiting(self, agent: str, key: str) -> list[RunRow]:
         """The runs of (agent, key) whose status is waiting or in_doubt, oldest first, in line or not."""
         return sorted(self._found("waiting", (agent, key)), key=lambda run: run.run)
 
+    @_of_one_moment
     def mail(self, agent: str, key: str) -> list[MailRow]:
         """All mail of (agent, key), addressed to one of its runs or to whichever receives it first, in order."""
         return sorted(self._found("mail", (agent, key)), key=lambda mail: mail.mail)
@@ -204,11 +233,13 @@ class MemoryStore:
         for runs in self._indexes["waiting"].values():
             yield from runs.values()
 
+    @_of_one_moment
     def wakes(self, until: int, limit: int) -> list[RunRow]:
         """Waiting and in-doubt runs whose ``wake`` is not later than ``until`` (us), earliest first."""
         due = [(run.wake, run.run, run) for run in self._all_waiting() if run.wake is not None and run.wake <= until]
         return [run for _, _, run in sorted(due)[:limit]]
 
+    @_of_one_moment
     def sleeping(self, agents: Sequence[str]) -> bool:
         """Is there a waiting run of these agents that waits for its ``wake`` alone?"""
         return any(
@@ -216,6 +247,7 @@ class MemoryStore:
             for run in self._all_waiting()
         )
 
+    @_of_one_moment
     def mailed(self) -> list[int]:
         """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key)."""
         letters = self._tables[MAIL].values()
@@ -223,35 +255,42 @@ class MemoryStore:
         places = {(mail.agent, mail.key) for mail in letters if mail.run is None}
         return sorted(run.run for run in self._all_waiting() if run.run in runs or (run.agent, run.key) in places)
 
+    @_of_one_moment
     def askers(self) -> list[RunRow]:
         """Waiting and in-doubt runs that wait for an ``ask``: their ``awaits`` has an item of that kind."""
         found = [run for run in self._all_waiting() if run.awaits is not None and _asks(run.awaits)]
         return sorted(found, key=lambda run: run.run)
 
+    @_of_one_moment
     def seen(self, source: str, ids: Sequence[str]) -> set[str]:
         """Those of the ids that were seen."""
         rows = self._tables[SEEN]
         return {id for id in ids if (source, id) in rows}
 
+    @_of_one_moment
     def forget_seen(self, source: str, before: int, limit: int) -> list[str]:
         """Ids of a source that were seen before that time (us), oldest first."""
         old = sorted((row.at, row.id) for row in self._tables[SEEN].values() if row.source == source and row.at < before)
         return [id for _, id in old[:limit]]
 
+    @_of_one_moment
     def backlog_bytes(self) -> int:
         """Bytes of the payloads of events whose runs are queued."""
         events = self._tables[EVENTS]
         queued = (events.get((run.event,)) for run in self._tables[RUNS].values() if run.status == "queued")
         return sum(len(event.payload.encode()) for event in queued if event is not None and event.payload is not None)
 
+    @_of_one_moment
     def sources(self) -> list[SourceRow]:
         """How far each source has been consumed, by name."""
         return sorted(self._tables[SOURCES].values(), key=lambda row: _text(row.source))
 
+    @_of_one_moment
     def sinks(self) -> list[SinkRow]:
         """How far each sink has been written, by name."""
         return sorted(self._tables[SINKS].values(), key=lambda row: _text(row.sink))
 
+    @_of_one_moment
     def outputs(self, sink: str, after: int, limit: int) -> list[tuple[int, str]]:
         """Rows of a sink behind row ``after`` as (row, text): each text is whole lines, each ended by a newline."""
         rows = sorted(self._found("outputs", sink), key=lambda output: output.row)
@@ -267,19 +306,28 @@ class MemoryStore:
             found.append((output.row, text))
         return found
 
+    @_of_one_moment
     def last_output(self, sink: str) -> int:
         """The number of the last output row of a sink; 0 when there is none."""
         return max((output.row for output in self._found("outputs", sink)), default=0)
 
+    @_of_one_moment
     def doubts(self) -> list[DoubtRow]:
         """The in-doubt inbox, oldest first."""
         return sorted(self._tables[DOUBTS].values(), key=lambda doubt: (doubt.since, doubt.run, _text(doubt.step)))
 
+    @_of_one_moment
+    def doubts_of(self, run: int) -> list[DoubtRow]:
+        """The steps of a run that are in doubt, oldest first."""
+        return [doubt for doubt in self.doubts() if doubt.run == run]
+
+    @_of_one_moment
     def letters(self, after: int, limit: int) -> list[LetterRow]:
         """Dead letters behind number ``after``, in order."""
         behind = (letter for letter in self._tables[LETTERS].values() if letter.letter > after)
         return sorted(behind, key=lambda letter: letter.letter)[:limit]
 
+    @_of_one_moment
     def runs(
         self, *, status: str | None = None, agent: str | None = None, key: str | None = None, limit: int | None = None
     ) -> Iterator[RunRow]:
@@ -294,15 +342,24 @@ class MemoryStore:
         )
         return itertools.islice(chosen, limit)
 
+    @_of_one_moment
     def state(self, agent: str, key: str) -> StateRow | None:
         """The durable state of (agent, key), or None."""
-        return self._tables[STATES].get((agent, key))
+        row: StateRow | None = self._tables[STATES].get((agent, key))
+        if row is None or row.payload is not None or row.record is None:
+            return row
+        return row._replace(payload=self._tables[RECORDS][(row.record,)].result)
 
-    def events(self, events: Sequence[int]) -> list[EventRow]:
-        """Those of these events that exist, in the order given."""
+    @_of_one_moment
+    def events(self, events: Sequence[int], at_most: int | None = None) -> list[EventRow]:
+        """Those of these events that exist and whose payload has at most so many bytes, in the order given."""
         rows = self._tables[EVENTS]
-        return [rows[(number,)] for number in events if (number,) in rows]
+        found = [rows[(number,)] for number in events if (number,) in rows]
+        return (
+            found if at_most is None else [event for event in found if event.payload is not None and size(event.payload) <= at_most]
+        )
 
+    @_of_one_moment
     def emitted(self, run: int) -> list[EventRow]:
         """What a run emitted and sent, in order."""
         return sorted(self._found("emitted", run), key=lambda event: event.event)

@@ -191,7 +191,12 @@ def _views() -> dict[str, str]:
         'records.attempt, records."key" AS idempotency_key, records.args, records.result, records.error, records.note '
         "FROM records JOIN runs ON runs.run = records.run"
     )
-    return {"runs_view": f"CREATE VIEW runs_view AS {runs}", "records_view": f"CREATE VIEW records_view AS {steps}"}
+    states = (
+        'SELECT s.agent, s."key", s.version, runs.id AS run, coalesce(s.payload, records.result) AS state '
+        "FROM states s LEFT JOIN records ON records.record = s.record LEFT JOIN runs ON runs.run = s.run"
+    )
+    views = {"runs_view": runs, "records_view": steps, "states_view": states}
+    return {name: f"CREATE VIEW {name} AS {sql}" for name, sql in views.items()}
 
 
 @functools.cache
@@ -231,13 +236,16 @@ def _selected(table: Table, prefix: str = "") -> str:
 
 _IN_NUMBERS = "IN (SELECT value FROM carray(?1))"
 _LINE = f'{_selected(RUNS)} WHERE agent = ? AND "key" = ? AND turn > ? AND turn IS NOT NULL ORDER BY turn, run LIMIT ?'
-_STATE = f'{_selected(STATES)} WHERE agent = ? AND "key" = ?'
+_STATES = "SELECT {}, coalesce(s.payload, r.result) FROM states s LEFT JOIN records r ON r.record = s.record".format(
+    ", ".join(f's."{name}"' for name in STATES.row._fields[:-1])
+)
+_STATE = f'{_STATES} WHERE s.agent = ? AND s."key" = ?'
 _EVENT_COLUMNS = len(EVENTS.row._fields)
 
 
 @functools.cache
 def _states_sql(size: int) -> str:
-    return f'{_selected(STATES)} WHERE (agent, "key") IN ({_values(2, size)})'
+    return f'{_STATES} WHERE (s.agent, s."key") IN ({_values(2, size)})'
 
 
 @functools.cache
@@ -246,6 +254,11 @@ def _lines_sql(size: int) -> str:
     line = 'x.agent = k.column1 AND x."key" = k.column2 AND x.turn IS NOT NULL'
     head = f"SELECT x.run FROM runs x WHERE {line} ORDER BY x.turn, x.run LIMIT ?"
     return f"{_selected(RUNS, 'r.')} FROM ({_values(2, size)}) k CROSS JOIN runs r ON r.run IN ({head})"
+
+
+@functools.cache
+def _mailed_sql(size: int) -> str:
+    return f'SELECT DISTINCT agent, "key" FROM mail WHERE (agent, "key") IN ({_values(2, size)})'
 
 
 @functools.cache
@@ -548,31 +561,34 @@ class SqliteStore:
         return dict(self._rows("SELECT name, value FROM meta"))
 
     def lines(self, keys: Sequence[tuple[str, str]], limit: int) -> list[KeyLine]:
-        """For each (agent, key), in the order given: its state and the first ``limit`` runs of its line."""
+        """For each (agent, key), in the order given: its state, the first ``limit`` runs of its line, and whether it has mail."""
         if len(keys) == 1:
             return [self._one_line(*keys[0], limit)]
         states: dict[tuple[str, str], StateRow] = {}
         heads: dict[tuple[str, str], list[RunRow]] = {}
+        mailed: set[tuple[str, str]] = set()
         with self._snapshot:
             for _, size, values in _padded(list(dict.fromkeys(keys)), 2):
                 for state in self._made(StateRow._make, _states_sql(size), values):
                     states[state.agent, state.key] = state
                 for run in self._made(RunRow._make, _lines_sql(size), [*values, limit + 1]):
                     heads.setdefault((run.agent, run.key), []).append(run)
+                mailed.update(self._rows(_mailed_sql(size), values))
         found = []
         for key in keys:
             head = heads.get(key, [])
             if len(head) > 1:
                 head = sorted(head, key=_turn)
-            found.append(KeyLine(*key, states.get(key), head[:limit], len(head) > limit))
+            found.append(KeyLine(*key, states.get(key), head[:limit], len(head) > limit, key in mailed))
         return found
 
     def _one_line(self, agent: str, key: str, limit: int) -> KeyLine:
         with self._snapshot:
             states = self._rows(_STATE, (agent, key))
             head = self._rows(_LINE, (agent, key, -1, limit + 1))
+            mailed = self._rows('SELECT 1 FROM mail WHERE agent = ? AND "key" = ? LIMIT 1', (agent, key))
         state = StateRow._make(states[0]) if states else None
-        return KeyLine(agent, key, state, list(map(RunRow._make, head[:limit])), len(head) > limit)
+        return KeyLine(agent, key, state, list(map(RunRow._make, head[:limit])), len(head) > limit, bool(mailed))
 
     def line_after(self, agent: str, key: str, turn: int, limit: int) -> list[RunRow]:
         """The next runs of a line, behind ``turn``."""
@@ -594,7 +610,7 @@ class SqliteStore:
             return []
         numbers = (_numbers(runs),)
         records: dict[int, list[RecordRow]] = {run: [] for run in runs}
-        mail: dict[tuple[str, str], list[MailRow]] = {}
+        mail: dict[int, list[MailRow]] = {run: [] for run in runs}
         with self._snapshot:
             both = self._rows(
                 f"{_selected(EVENTS, 'e.')}, {_names(RUNS, 'r.')} FROM runs r LEFT JOIN events e ON e.event = r.event "
@@ -602,15 +618,15 @@ class SqliteStore:
                 numbers,
             )
             journal = self._made(RecordRow._make, f"{_selected(RECORDS)} WHERE run {_IN_NUMBERS} ORDER BY run, record", numbers)
-            letters = self._made(
-                MailRow._make,
-                f'{_selected(MAIL)} WHERE (agent, "key") IN (SELECT agent, "key" FROM runs WHERE run {_IN_NUMBERS}) ORDER BY mail',
+            letters = self._rows(
+                f'SELECT r.run, {_names(MAIL, "m.")} FROM runs r CROSS JOIN mail m ON m.agent = r.agent AND m."key" = r."key" '
+                f"AND (m.run IS NULL OR m.run = r.run) WHERE r.run {_IN_NUMBERS} ORDER BY m.mail",
                 numbers,
             )
         for record in journal:
             records[record.run].append(record)
-        for message in letters:
-            mail.setdefault((message.agent, message.key), []).append(message)
+        for number, *message in letters:
+            mail[number].append(MailRow._make(message))
         found: dict[int, RunHistory] = {}
         for row in both:
             run_row = RunRow._make(row[_EVENT_COLUMNS:])
@@ -619,8 +635,7 @@ class SqliteStore:
                     f"{self.path}: event {run_row.event} of run {run_row.run} is missing; the file was changed: restore a backup"
                 )
             number = run_row.run
-            own = [message for message in mail.get((run_row.agent, run_row.key), ()) if message.run in (None, number)]
-            found[number] = RunHistory(run_row, EventRow._make(row[:_EVENT_COLUMNS]), records[number], own)
+            found[number] = RunHistory(run_row, EventRow._make(row[:_EVENT_COLUMNS]), records[number], mail[number])
         return [found[number] for number in runs if number in found]
 
     def run(self, run: int) -> RunRow | None:
@@ -751,6 +766,16 @@ class SqliteStore:
         """How many runs there are of each status but done and cancelled."""
         return dict(self._rows(f"SELECT status, count(*) FROM runs WHERE {OPEN} GROUP BY status"))
 
+    def diverged_since(self, at: int) -> int:
+        """How many runs have diverged since ``at`` (us), and are not tried again yet."""
+        sql = f"SELECT count(*) FROM runs WHERE {OPEN} AND status = 'diverged' AND finished >= ?"
+        return int(self._rows(sql, (at,))[0][0])
+
+    def cancellations(self, runs: Sequence[int]) -> list[RecordRow]:
+        """What these runs recorded of being cancelled, in order."""
+        sql = f"{_selected(RECORDS)} WHERE run {_IN_NUMBERS} AND kind = 'cancelled' ORDER BY record"
+        return self._made(RecordRow._make, sql, (_numbers(runs),))
+
     def doubt_count(self) -> int:
         """How many steps are in doubt."""
         return int(self._rows("SELECT count(*) FROM doubts")[0][0])
@@ -780,11 +805,15 @@ class SqliteStore:
         rows = self._rows(_STATE, (agent, key))
         return StateRow._make(rows[0]) if rows else None
 
-    def events(self, events: Sequence[int]) -> list[EventRow]:
-        """Those of these events that exist, in the order given."""
+    def events(self, events: Sequence[int], at_most: int | None = None) -> list[EventRow]:
+        """Those of these events that exist and whose payload has at most so many bytes, in the order given."""
         if not events:
             return []
-        rows = self._made(EventRow._make, f"{_selected(EVENTS)} WHERE event {_IN_NUMBERS}", (_numbers(events),))
+        sql = f"{_selected(EVENTS)} WHERE event {_IN_NUMBERS}"
+        if at_most is None:
+            rows = self._made(EventRow._make, sql, (_numbers(events),))
+        else:
+            rows = self._made(EventRow._make, f"{sql} AND octet_length(payload) <= ?2", (_numbers(events), at_most))
         found = {row.event: row for row in rows}
         return [found[number] for number in events if number in found]
 

@@ -41,9 +41,10 @@ class Attempt(msgspec.Struct, kw_only=True, eq=False):
         run: the run's id.
         number: from 1, as in ``ToolCall.attempt``.
         key: the idempotency key.
-        args, kwargs: as the handler gave them.
+        args: as the handler gave them.
+        kwargs: as the handler gave them.
         probe: the tool's probe was asked.
-        at: when it began.
+        at: when it began, UTC.
         ended: "returned"; "raised"; "cancelled"; "rolled_back" (TRANSACTIONAL, and not committed); "crashed" (the process died
             before its end); None while it runs.
         result: what it returned.

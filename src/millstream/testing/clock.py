@@ -33,7 +33,10 @@ class VirtualClock:
     """``engine.clock.Clock`` that stands still until ``move_to``.
 
     Args:
-        start: what it shows first.
+        start: what it shows first, with its zone.
+
+    Attributes:
+        origin: what it showed first, us since 1970 (as all times of an engine's clock).
 
     Raises:
         UsageError: ``start`` has no zone.
@@ -46,7 +49,11 @@ class VirtualClock:
         self.origin = self._now
 
     def start(self, last: int) -> int:
-        """Begin at or after ``last``, engine time of the last commit, us."""
+        """Begin at or after the last commit; the engine calls it.
+
+        Args:
+            last: engine time of the last commit, us.
+        """
         self.move_to(last)
         return self._now
 
@@ -55,11 +62,19 @@ class VirtualClock:
         return self._now
 
     def seconds_until(self, at: int) -> float:
-        """How far engine time ``at`` is, s."""
+        """How far a time is, s; 0 if it has passed.
+
+        Args:
+            at: engine time, us.
+        """
         return max(0.0, (at - self._now) / 1e6)
 
     def move_to(self, at: int) -> None:
-        """Let it be ``at``, us; what has passed stays as it is."""
+        """Move on to a time; it never goes back.
+
+        Args:
+            at: engine time, us.
+        """
         self._now = max(self._now, at)
 
     @property
@@ -137,7 +152,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return (self._clock.now() - self._clock.origin) / 1e6
 
     def clock_time(self, seconds: float) -> int:
-        """The first moment of the clock, us, at which ``seconds`` from now on this loop have passed."""
+        """The first moment of the clock, us, at which so much time of this loop has passed.
+
+        Args:
+            seconds: from now, s.
+        """
         due = self.time() + seconds
         at = self._clock.origin + round(due * 1e6)
         return at if (at - self._clock.origin) / 1e6 >= due else at + 1
@@ -151,7 +170,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return super().call_at(when, callback, *args, context=context)
 
     def only_sleeps(self, task: asyncio.Task[Any]) -> bool:
-        """Does the task wait for an ``asyncio.sleep``, and so for this loop's time alone?"""
+        """Does the task wait for an ``asyncio.sleep``, and so for this loop's time alone?
+
+        Args:
+            task: of this loop.
+        """
         return getattr(task, "_fut_waiter", None) in self._sleeping
 
     @property

@@ -172,7 +172,10 @@ def every_crash(*, at_most: int = 2_000) -> EveryCrash:
     body. What the scenario keeps outside of the app (a fake bank) has to be made anew each time.
 
     Args:
-        at_most: so many crashes; a scenario with more moments is a ``UsageError``.
+        at_most: how many crashes; a scenario with more moments is too large to try them all.
+
+    Raises:
+        UsageError: in the loop: there are more moments than that, or the crash was not given to ``AppRun``.
     """
     return EveryCrash(at_most)
 

@@ -22,6 +22,9 @@ class MemorySource:
 
     Args:
         items: the first ones; see ``put``.
+
+    Attributes:
+        ended: whether ``end`` was called.
     """
 
     def __init__(self, items: Iterable[Any] = ()) -> None:
@@ -32,6 +35,9 @@ class MemorySource:
 
     def put(self, *items: Any) -> None:
         """Add items at the end, for whoever reads: ``bytes`` as they are, anything else as its JSON. From the loop's thread.
+
+        Args:
+            items: ``bytes``, plain JSON, dataclasses, structs or pydantic models.
 
         Raises:
             UsageError: the source has ended, or JSON cannot hold the item.
@@ -94,7 +100,11 @@ class _Reader:
 
 
 class MemorySink:
-    """Lines that were written. An engine that was killed and opens it again finds what it had written, recorded or not."""
+    """Lines that were written. An engine that was killed and opens it again finds what it had written, recorded or not.
+
+    Attributes:
+        data: all bytes that were written.
+    """
 
     def __init__(self) -> None:
         self.data = b""

@@ -56,7 +56,11 @@ TOLD = 20  # runs in a story
 
 
 class AppRun:
-    """See the module. A context manager: the app is started at its beginning, and stopped at its end.
+    """An app under test, with its world: in memory, in virtual time, and with crashes on demand. A context manager: the app is
+    started at its beginning, and stopped at its end.
+
+    The engine, the record, replay and the classes of effects are the real ones; the store is in memory, and what is declared as a
+    source or a sink is a list. What was sent and written, what tools did and what is committed outlives the process.
 
     Args:
         app: its declared sources and sinks are not opened: ``send`` takes the place of the ones, ``outputs`` of the others.
@@ -65,7 +69,7 @@ class AppRun:
         resources: what the handlers and tools get instead of what the app's lifespan yields.
         start: the time at which it begins.
         put_away: every run that waits is put away at once, and comes back by replay: what a handler must survive anyway.
-        limits: of the engine.
+        limits: of the engine; None: those that it has in production.
         seed: identities, idempotency keys and ``ctx.random()`` are the same in every test with the same seed.
         crash: one of ``every_crash()``.
 
@@ -151,8 +155,9 @@ class AppRun:
 
         Args:
             step: a tool, its name, or the name of a step.
-            point: "before_intent", "intended", "sent", "performed", "recorded" or "probed"; see ``testing.crashes``.
-            nth: at which time that the point is reached.
+            point: where the step is. In the order of the choices: nothing of it is durable; its intent is durable; its body runs;
+                its body has ended and nobody was told; its outcome is durable; its probe has answered and nobody was told.
+            nth: at which time that the point is reached, counted from 1.
             times: how many deaths, from then on.
 
         Raises:
@@ -165,6 +170,7 @@ class AppRun:
         """Stop the process as SIGTERM does, and start it again: with ``app``, a deployment of its next version.
 
         Args:
+            app: the next version; None: the same.
             grace: what steps in flight get, of virtual time.
 
         Raises:
@@ -259,7 +265,7 @@ class AppRun:
 
         Raises:
             AssertionError: it does not come to rest.
-            What the engine cannot go on with.
+            MillstreamError: what the engine cannot go on with.
         """
         limit = self._clock.now() + microseconds(within)
         while True:
@@ -269,7 +275,14 @@ class AppRun:
             self._recover()
 
     def advance(self, duration: Duration) -> None:
-        """Let time pass, exactly so much: whatever is due meanwhile happens when it is due, and what can go on then does."""
+        """Let time pass, exactly so much: whatever is due meanwhile happens when it is due, and what can go on then does.
+
+        Args:
+            duration: of virtual time; 0 lets happen what can happen now.
+
+        Raises:
+            MillstreamError: what the engine cannot go on with.
+        """
         to = self._clock.now() + microseconds(duration)
         while True:
             self._alive.advance(to)
@@ -289,6 +302,15 @@ class AppRun:
         by: str | None = None,
     ) -> bool:
         """Send a signal to a run, or to an agent's instance (then give ``key``). False: its ``id`` was seen before.
+
+        Args:
+            to: a run, or an agent as an object or by name.
+            name: of the signal.
+            value: anything that has a JSON form.
+            key: of the agent's instance.
+            about: what it is about, where the handler asks for that.
+            id: a second signal with this id is a duplicate; None: it is one of a kind.
+            by: who sends it.
 
         Raises:
             NotFound, UsageError: there is no such agent, or the run has ended.
@@ -315,6 +337,7 @@ class AppRun:
             result: it happened, and returned this.
             retry: perform it again.
             fail: it did not happen, because of this.
+            by: who says so.
 
         Raises:
             UsageError: it is not in doubt, or none, or more than one of these is given.
@@ -330,6 +353,10 @@ class AppRun:
     def retry(self, run: Run, *, by: str | None = None) -> None:
         """Try a failed, diverged or cancelled run again.
 
+        Args:
+            run: which.
+            by: who says so.
+
         Raises:
             UsageError: it is none of these.
             ConnectionResetError: the process died before it answered.
@@ -339,15 +366,19 @@ class AppRun:
     def cancel(self, run: Run, *, by: str | None = None) -> None:
         """Cancel a run: ``CancelledError`` in its handler.
 
+        Args:
+            run: which.
+            by: who says so.
+
         Raises:
             UsageError: it has ended.
             ConnectionResetError: the process died before it answered.
         """
         self._ask(self._operations.cancel(run.id, by))
 
-    def retry_letters(self) -> dict[str, int]:
-        """Read all dead letters of sources again; how many were good now ("retried"), and are left ("remaining")."""
-        retried: dict[str, int] = self._ask(self._operations.retry_letters())
+    def retry_letters(self) -> dict[str, Any]:
+        """Try all dead letters again: as the command, with the same figures ("retried": those that became events)."""
+        retried: dict[str, Any] = self._ask(self._operations.retry_letters())
         return retried
 
     @property
@@ -371,7 +402,16 @@ class AppRun:
     def runs(
         self, agent: Agent[Any, Any, Any] | str | None = None, *, key: str | int | None = None, status: Status | None = None
     ) -> list[Run]:
-        """Runs, oldest first; all of them, or those of an agent, a key, with a status."""
+        """Runs, oldest first; all of them, or those that fit.
+
+        Args:
+            agent: only its runs.
+            key: only those of this key.
+            status: only those that have it now.
+
+        Raises:
+            NotFound: there is no such agent.
+        """
         name = agent.name if isinstance(agent, Agent) else agent
         if name is not None and name not in self._graph.agents:
             raise NotFound(f"there is no agent {name!r}; there are {', '.join(sorted(self._graph.agents))}")
@@ -383,14 +423,22 @@ class AppRun:
     ) -> Run:
         """The only run that ``runs`` would give.
 
+        Args:
+            agent: as of ``runs``.
+            key: as of ``runs``.
+            status: as of ``runs``.
+
         Raises:
             AssertionError: there is none, or there are several.
         """
         return self._only(self.runs(agent, key=key, status=status), "such run")
 
     def run_of(self, event: str | int, agent: Agent[Any, Any, Any] | str | None = None) -> Run:
-        """The run that handles the event with this id (of the source's ``id=``, or "source:position"); give ``agent`` where several
-        handle it.
+        """The run that handles an event.
+
+        Args:
+            event: its id: that of the source's ``id=``, or "source:position".
+            agent: whose run, where several agents handle it.
 
         Raises:
             AssertionError: there is none, or there are several.
@@ -402,8 +450,11 @@ class AppRun:
     @overload
     def outputs(self, stream: str) -> list[Any]: ...
     def outputs(self, stream: Stream[Any] | str) -> list[Any]:
-        """The values of a stream, in order, as a sink of it would have them written: of a source, an agent's output, an
-        ``app.stream``, ``app.doubts``, or what an operator makes of one. No sink needs to be declared.
+        """The values of a stream, in order, as a sink of it would have them written. No sink needs to be declared.
+
+        Args:
+            stream: any, as an object or by name: a source, an agent's output, an ``app.stream``, ``app.doubts``, or what an
+                operator makes of one.
 
         Raises:
             NotFound: there is no such stream.
@@ -420,6 +471,10 @@ class AppRun:
     def state(self, agent: str, key: str | int) -> Any: ...
     def state(self, agent: Agent[Any, Any, Any] | str, key: str | int) -> Any:
         """The durable state of an agent's instance; what it begins with where there is none yet.
+
+        Args:
+            agent: an object or a name.
+            key: of its instance.
 
         Raises:
             NotFound: there is no such agent.
@@ -453,7 +508,10 @@ class AppRun:
 
     def attempts(self, tool: Tool[..., Any] | str | None = None) -> list[Attempt]:
         """Executions of tools' bodies (and probes) as the world outside saw them, in the order in which they began: crashes undo
-        none of them. Of one tool, or of all.
+        none of them.
+
+        Args:
+            tool: only those of this one.
         """
         name = tool.name if isinstance(tool, Tool) else tool
         return [attempt for attempt in self._ledger.attempts if name in (None, attempt.tool)]
@@ -462,6 +520,9 @@ class AppRun:
         """How often the body of a tool was really performed to its end, for each idempotency key: what a far side would have seen.
 
         A far side that honours keys counts a key once. A TRANSACTIONAL body counts when it is committed.
+
+        Args:
+            tool: an object or a name.
         """
         return self._ledger.performed(tool.name if isinstance(tool, Tool) else tool)
 

@@ -40,11 +40,13 @@ class Step(msgspec.Struct, kw_only=True, frozen=True, eq=False):
         status: "open" (begun, no outcome), "waiting" (for a signal or an answer), "in_doubt", "done" or "failed".
         attempts: how many were begun.
         key: the idempotency key; None where there is none in the record (READ, signals, timers).
-        args, kwargs: as recorded: plain JSON. Of an ask, the value is ``args[0]``.
+        args: as recorded: plain JSON. Of an ask, the value is ``args[0]``.
+        kwargs: as recorded: plain JSON.
         result: as the handler got it where the graph knows the tool, else plain JSON.
         error: {"type", "message", "data"}, or None.
         by: who sent the signal, or settled the doubt.
-        began, ended: when it was asked for and when its outcome was recorded; of a READ without retries only the latter is known.
+        began: when it was asked for, UTC; of a READ without retries only ``ended`` is known, and stands here too.
+        ended: when its outcome was recorded, UTC; None before that.
     """
 
     id: str
@@ -100,15 +102,18 @@ class Run:
 
     @property
     def id(self) -> str:
+        """Its public id."""
         row = self._row
         return run_id(row.partition, row.run)
 
     @property
     def agent(self) -> str:
+        """Name of the agent."""
         return self._row.agent
 
     @property
     def key(self) -> str:
+        """Of the agent's instance."""
         return self._row.key
 
     @property
@@ -132,6 +137,7 @@ class Run:
 
     @property
     def event_id(self) -> str:
+        """Of the event that it handles: that of the source's ``id=``, or "source:position"."""
         return self._event.id
 
     @property
@@ -141,10 +147,12 @@ class Run:
 
     @property
     def created(self) -> datetime:
+        """When its event was accepted, UTC."""
         return utc(self._row.created)
 
     @property
     def finished(self) -> datetime | None:
+        """When it came to its end, UTC; None before that."""
         at = self._row.finished
         return None if at is None else utc(at)
 
@@ -175,6 +183,9 @@ class Run:
     def step(self, which: str | Tool[..., Any]) -> Step:
         """The only one of them.
 
+        Args:
+            which: as of ``steps``.
+
         Raises:
             AssertionError: there is none, or there are several; with the run's story.
         """
@@ -187,6 +198,9 @@ class Run:
 
     def expect(self, status: Status) -> Run:
         """This run, if it has that status.
+
+        Args:
+            status: the one that it should have.
 
         Raises:
             AssertionError: it has another one; with the run's story.

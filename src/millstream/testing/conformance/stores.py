@@ -21,6 +21,7 @@ import pytest
 
 from millstream.core.tables import (
     DOUBTS,
+    EVENT,
     EVENTS,
     JSON,
     LETTERS,
@@ -100,7 +101,7 @@ def mail(number: int, **changes: Any) -> MailRow:
 
 def state(key: str = "ada", **changes: Any) -> StateRow:
     """The state of (fulfil, key)."""
-    return StateRow("fulfil", key, 3, 1, 1, JSON, '{"spent":1}')._replace(**changes)
+    return StateRow("fulfil", key, 3, 1, 1, None, JSON, '{"spent":1}')._replace(**changes)
 
 
 def doubt(number: int, step: str = "charge#1", **changes: Any) -> DoubtRow:
@@ -111,7 +112,8 @@ def doubt(number: int, step: str = "charge#1", **changes: Any) -> DoubtRow:
 
 def letter(number: int, **changes: Any) -> LetterRow:
     """A dead letter."""
-    return LetterRow(number, "orders", "orders", "8", 70, "no key", JSON, "{", 1)._replace(**changes)
+    row = LetterRow(number, "sizes", "orders", "8", 1, "ada", "o-1", 60, 70, "no size", EVENT, JSON, '{"id":"o-1"}', 12)
+    return row._replace(**changes)
 
 
 def output(number: int, sink: str = "receipts", **changes: Any) -> OutputRow:
@@ -157,6 +159,7 @@ def contents(store: Store) -> dict[str, Any]:
         "outputs": [store.outputs(sink, 0, 10_000) for sink in sinks],
         "last outputs": [store.last_output(sink) for sink in sinks],
         "doubts": store.doubts(),
+        "doubts of runs": [store.doubts_of(number) for number in numbers],
         "letters": store.letters(-1, 10_000),
         "states": [store.state(*key) for key in keys],
         "events": store.events([row.event for row in runs]),
@@ -647,6 +650,9 @@ class StoreSuite:
         store.write(commit(*((MAIL, mail(number)) for number in (3, 1, 2)), (MAIL, mail(4, key="bob"))))
         assert [row.mail for row in store.mail("fulfil", "ada")] == [1, 2, 3]
         assert store.mail("other", "ada") == []
+        keys = [("fulfil", "ada"), ("other", "ada"), ("fulfil", "bob")]
+        assert [line.mailed for line in store.lines(keys, 1)] == [True, False, True]
+        assert [store.lines([key], 1)[0].mailed for key in keys] == [True, False, True]
 
     def test_runs_are_listed_newest_first_and_filtered(self, store: Store) -> None:
         statuses = ["queued", "running", "waiting", "in_doubt", "failed", "diverged", "done", "cancelled"]
@@ -691,10 +697,23 @@ class StoreSuite:
         assert [row.event for row in store.emitted(1)] == [4, 9]
         assert store.emitted(3) == []
 
+    def test_the_text_of_a_state_is_that_of_the_record_that_it_names(self, store: Store) -> None:
+        store.write(commit((RECORDS, record(5, 1, result='{"spent":9}')), (STATES, state(record=5, payload=None))))
+        read = state(record=5, payload='{"spent":9}')
+        assert store.state("fulfil", "ada") == read
+        assert [line.state for line in store.lines([("fulfil", "ada")], 1)] == [read]
+        assert [line.state for line in store.lines([("fulfil", "ada"), ("fulfil", "bob")], 1)] == [read, None]
+
     def test_events_come_in_the_order_asked_for(self, store: Store) -> None:
         store.write(commit(*((EVENTS, event(number)) for number in (1, 2, 3))))
         assert store.events([3, 99, 1]) == [event(3), event(1)]
         assert store.events([]) == []
+
+    def test_large_events_are_left_out_where_that_is_asked(self, store: Store) -> None:
+        small, large, erased = event(1, payload='"é"'), event(2, payload='"éé"'), event(3, payload=None)
+        store.write(commit((EVENTS, small), (EVENTS, large), (EVENTS, erased)))
+        assert store.events([3, 2, 1], at_most=4) == [small]
+        assert store.events([3, 2, 1], at_most=6) == [large, small]
 
     # sources, sinks, inboxes
 
@@ -744,6 +763,9 @@ class StoreSuite:
         rows = [doubt(2, since=70), doubt(1, "b", since=80), doubt(1, "a", since=80), doubt(3, since=60)]
         store.write(commit(*((DOUBTS, row) for row in rows)))
         assert store.doubts() == [rows[3], rows[0], rows[2], rows[1]]
+        of_run = rows[0].run
+        assert store.doubts_of(of_run) == [row for row in store.doubts() if row.run == of_run] != []
+        assert store.doubts_of(99) == []
         store.write(commit(delete=((DOUBTS, (1, "a")), (DOUBTS, (3, "charge#1")))))
         assert store.doubts() == [rows[0], rows[1]]
 

@@ -93,9 +93,19 @@ class Audit:
         expected = len(lifecycle.residents) - len(lifecycle.idle) + loading
         if lines.running != expected:
             raise Violation("counts", f"the core counts {lines.running} active runs; there are {expected}")
+        kept = sum(run.bytes for run in lifecycle.residents.values())
+        waiting = sum(lifecycle.residents[number].bytes for number in lifecycle.idle)
+        if (lifecycle.bytes, lifecycle.idle_bytes) != (kept, waiting):
+            found = (lifecycle.bytes, lifecycle.idle_bytes)
+            raise Violation("counts", f"the core counts {found} bytes of handlers and of waiting ones; there are {(kept, waiting)}")
         limits = life.machine.desk.limits
         idle = [lifecycle.residents[number] for number in lifecycle.idle]
         busy = sum(1 for run in idle if run.busy() or (run.wake is not None and run.wake <= life.machine.desk.now))
+        idle_bytes = sum(
+            run.bytes for run in idle if not run.busy() and not (run.wake is not None and run.wake <= life.machine.desk.now)
+        )
+        if idle_bytes > limits.idle_bytes:
+            raise Violation("bounded", f"{idle_bytes} bytes of waiting handlers are in memory; {limits.idle_bytes} are allowed")
         if len(lifecycle.idle) > limits.idle + busy or len(lines.cold) > limits.instances or len(lines.ready) > limits.ready:
             raise Violation(
                 "counts", f"{len(lifecycle.idle)} idle handlers, {len(lines.cold)} idle keys, {len(lines.ready)} ready: too many"
@@ -273,17 +283,19 @@ class Audit:
     def committing(self, life: Life, commit: Commit) -> None:
         self.counts["commits"] += 1
         runs = commit.puts.get(RUNS, {})
+        changes: set[int] = set()
         for row in commit.appends.get(RECORDS, ()):
             record = RecordRow._make(row)
             if record.kind == r.CHANGED:
                 owner: Any = runs.get((record.run,)) or life.store.run(record.run)
                 self._check_change((owner.agent, owner.key), run_id(owner.partition, owner.run), record)
+                changes.add(record.record)
             elif record.kind == r.RECEIVED and record.note is not None:
                 self._check_received(record)
         for key, put in commit.puts.get(STATES, {}).items():
             assert put is not None
             version, run, _ = self._states[key[0], key[1]]
-            if (put[3], put[4]) != (version, run):
+            if (put[3], put[4]) != (version, run) or put[5] not in changes:
                 raise Violation("no-lost-update", f"state of {key} is {put[3:5]}; the last change recorded is {(version, run)}")
 
     def _check_change(self, place: tuple[str, str], run: str, record: RecordRow) -> None:

@@ -34,12 +34,13 @@ from millstream.core.commands import (
 )
 from millstream.core.desk import Limits
 from millstream.core.effects import Effect, Ended
-from millstream.core.facts import Arrived, AttemptEnded, Due, Durable, Fact, LettersRetried, SinkWritten, Stopping
+from millstream.core.facts import Arrived, AttemptEnded, Due, Durable, Fact, SinkWritten, Stopping
 from millstream.core.graph import Graph
 from millstream.core.machine import Machine
 from millstream.core.runs import dump, json_decode
-from millstream.core.tables import Commit
+from millstream.core.tables import EVENT, Commit
 from millstream.engine import recovery
+from millstream.engine.letters import read_again
 from millstream.engine.loader import Loader
 from millstream.engine.runs import Runs
 from millstream.engine.sources import events
@@ -288,19 +289,12 @@ class Life:
 
     def retry_letters(self) -> int:
         """What ``runtime.operations`` does: read dead letters again. Gives how many were tried."""
-        tried = 0
-        for source, spec in self.graph.sources.items():
-            mine = [row for row in self.store.letters(0, MANY) if row.source == source and row.stream == source]
-            if mine:
-                places = [json_decode(row.position or "null") for row in mine]
-                batch, rejected = events(spec, [(row.data or "").encode() for row in mine], places, self.clock.at)
-                bad = {dump(item.position) for item in rejected}
-                good = [row.letter for row in mine if row.position not in bad]
-                known = self.store.seen(source, batch.ids) if spec.id is not None and batch.ids else set()
-                if good:
-                    self.feed(LettersRetried(self.clock.at, source, batch, good, known))
-                tried += len(good)
-        return tried
+        fact, _ = read_again(self.graph, self.store.letters(0, MANY), self.clock.at, self.store.seen)
+        if fact.letters:
+            if self.edition:
+                self.audit.counts["letters retried at a mended operator"] += sum(read.letter.kept == EVENT for read in fact.letters)
+            self.feed(fact)
+        return len(fact.letters)
 
     # --- commits --------------------------------------------------------------------------------------------------
 

@@ -21,8 +21,11 @@ WIDTH = 160
 def line_of(thing: Any) -> str:
     """A fact or a command, shortened."""
     fields = {name: getattr(thing, name) for name in thing.__struct_fields__ if name not in ("event", "body", "at")}
-    if isinstance(thing, Arrived | LettersRetried):
+    if isinstance(thing, Arrived):
         fields.update(batch=thing.batch.ids, known=sorted(thing.known))
+    elif isinstance(thing, LettersRetried):
+        read = [(again.letter.letter, again.batch.ids) for again in thing.letters]
+        fields.update(letters=read, known={source: sorted(ids) for source, ids in thing.known.items()})
     elif isinstance(thing, RunsLoaded):
         fields["histories"] = [(h.run.run, h.run.status, h.run.turn, len(h.records), len(h.mail)) for h in thing.histories]
     elif isinstance(thing, LinesLoaded):

@@ -22,7 +22,8 @@ INVARIANTS = {
     "progress": "when the faults stop, everything ends that does not wait for somebody",
     "waits-rightly": "when nothing moves, no run waits for what is there",
     "store": "the store's tables agree with each other after every crash",
-    "bounded": "no more attempts run at once than a tool's max_concurrency and the threads allow, and slots are given back",
+    "bounded": "no more attempts run at once than a tool's max_concurrency and the threads allow, slots are given back, and "
+    "waiting handlers keep no more bytes in memory than they may",
     "counts": "what the core counts is what there is",
     "no-exception": "nothing is raised",
 }

@@ -271,7 +271,8 @@ def app() -> App:
     outputs.append(made.agent(on=alerts, state=dict, name="watcher")(handle).output)
     outputs[0].merge(*outputs[1:], name="all_outputs").sink(nowhere, name="out")
     alerts.sink(nowhere, name="alerts_out")
-    everything.map(_summary, dict, name="summaries").flat_map(_twice, dict, name="doubled").sink(nowhere, name="log")
+    summaries = everything.map(functools.partial(_summary, 0), dict, name="summaries")
+    summaries.flat_map(_twice, dict, name="doubled").sink(nowhere, name="log")
     made.doubts.sink(nowhere, name="doubts_out")
     made.failures.sink(nowhere, name="failures_out")
     made.dead_letters.sink(nowhere, name="letters_out")
@@ -282,8 +283,9 @@ def _is_for(name: str, event: dict[str, Any]) -> bool:
     return bool(event["to"] == name)
 
 
-def _summary(event: dict[str, Any]) -> dict[str, Any]:
-    return {"id": event["id"], "size": event["size"]}  # an event without a size is a dead letter of this operator
+def _summary(edition: int, event: dict[str, Any]) -> dict[str, Any]:
+    """An event without a size is a dead letter of this operator, until the second edition takes it for one."""
+    return {"id": event["id"], "size": event.get("size", 1) if edition else event["size"]}
 
 
 def _twice(summary: dict[str, Any]) -> list[dict[str, Any]]:
@@ -298,7 +300,9 @@ def graph(edition: int) -> Graph:
         name: msgspec.structs.replace(spec, key=functools.partial(key_of, edition)) for name, spec in compiled.sources.items()
     }
     agents = {name: msgspec.structs.replace(spec, fingerprint=f"edition-{edition}") for name, spec in compiled.agents.items()}
-    return msgspec.structs.replace(compiled, agents=agents, sources=sources)
+    summaries = msgspec.structs.replace(compiled.streams["summaries"], fn=functools.partial(_summary, edition))
+    streams = {**compiled.streams, "summaries": summaries}
+    return msgspec.structs.replace(compiled, agents=agents, sources=sources, streams=streams)
 
 
 # --- programs -------------------------------------------------------------------------------------------------------

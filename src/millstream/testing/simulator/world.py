@@ -59,6 +59,9 @@ def plan(chance: random.Random) -> Plan:
         page=chance.choice((1, 2, 5, 500)),
         commit_rows=chance.choice((5, 20_000)),
         threads=chance.choice((1, 2, 64)),
+        idle_bytes=chance.choice((0, 300, 1 << 30)) if small else 1 << 30,
+        memory_bytes=chance.choice((500, 1 << 30)) if small else 1 << 30,
+        cut_bytes=chance.choice((100, 1 << 30)),
         backlog_bytes=chance.choice((1_000, 1 << 30)),
     )
     return Plan(
@@ -674,6 +677,23 @@ class World:
                     raise Violation("accounted", f"{id} of {feed.name} is neither an event nor a dead letter")
         if events != expected:
             raise Violation("accounted", f"missing {expected - events}, too many {events - expected}")
+        self._check_summaries(letters)
+
+    def _check_summaries(self, letters: list[Any]) -> None:
+        """Every event went through the plain operators once, or is a dead letter of the one that refused it."""
+        store = self.life.store
+        events: Any = store.tables()["events"]
+        expected: Counter[tuple[str, int]] = Counter()
+        for event in events.values():
+            if event.source is not None:
+                value = json_decode(event.payload)
+                expected.update((value["id"], half) for half in range(value.get("size", 1)))
+        refused = Counter((json_decode(row.data)["id"], 0) for row in letters if row.stream == "summaries")
+        self.counts["letters of an operator"] += refused.total()
+        lines = [json_decode(line) for _, text in store.outputs("log", 0, 1_000_000) for line in text.splitlines()]
+        found = Counter((line["id"], line["half"]) for line in lines) + refused
+        if found != expected:
+            raise Violation("accounted", f"operators: missing {expected - found}, too many {found - expected}")
 
 
 def simulate(seed: int) -> Counter[str]:

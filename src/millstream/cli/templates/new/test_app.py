@@ -1,53 +1,87 @@
-"""Tests of a tool, which is a plain function outside a run, and of the app as it is run."""
+"""Tests of the app: in memory and in virtual time, so that a day's waiting takes no time, and a crash happens where we want it.
+
+They never touch `.millstream`, `orders.jsonl` or `receipts.jsonl`. `charge` is replaced by a bank of the test's own.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from app import charge
+from app import app, charge, fulfil, orders
 
-from millstream import ToolCall
+from millstream import INJECTED, ToolCall
+from millstream.testing import AppRun
 
-HERE = Path(__file__).parent
+SMALL = {"order_id": "o-1", "customer": "ann", "cents": 1_250}
+LARGE = {"order_id": "o-3", "customer": "bo", "cents": 250_000}
 
 
-def test_a_charge_is_made_under_the_key_of_its_call() -> None:
-    call = ToolCall(idempotency_key="key-1", attempt=1, run_id="0-1-1", step_id="0-1-1/charge")
-    assert asyncio.run(charge("o-1", 1_250, call=call)) == {"charged": 1_250, "key": "key-1"}
+class Bank:
+    """A payment provider that honours idempotency keys: it does nothing twice under one."""
+
+    def __init__(self) -> None:
+        self.charges: dict[str, int] = {}
+
+    async def charge(self, order_id: str, cents: int, call: ToolCall = INJECTED) -> dict[str, Any]:
+        await asyncio.sleep(2)  # of virtual time
+        self.charges.setdefault(call.idempotency_key, cents)
+        return {"charged": cents}
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the app and its input, without what runs have left."""
-    for name in ("app.py", "orders.jsonl"):
-        shutil.copy(HERE / name, tmp_path)
-    return tmp_path
+def bank() -> Bank:
+    return Bank()
 
 
-def millstream(project: Path, *arguments: str) -> None:
-    """The command, on a data folder of the test's own."""
-    command = [sys.executable, "-m", "millstream", *arguments, "--data", str(project / "data")]
-    subprocess.run(command, cwd=project, check=True, timeout=60)
+@pytest.fixture
+def world(bank: Bank) -> Iterator[AppRun]:
+    with AppRun(app, tools={charge: bank.charge}) as world:
+        yield world
 
 
-def receipts(project: Path) -> dict[str, dict[str, Any]]:
-    lines = (project / "receipts.jsonl").read_text().splitlines()
-    found = {receipt["order"]: receipt for receipt in map(json.loads, lines)}
-    assert len(found) == len(lines), "an order has two receipts"
-    return found
+def test_a_small_order_is_charged(world: AppRun, bank: Bank) -> None:
+    world.send(orders, SMALL)
+    world.settle()
+    assert world.outputs(fulfil.output) == [{"order": "o-1", "receipt": {"charged": 1_250}, "spent": 1_250}]
+    assert list(bank.charges.values()) == [1_250]
 
 
-def test_small_orders_are_charged_and_a_large_one_waits_for_its_approval(project: Path) -> None:
-    millstream(project, "run", "app.py", "--until-idle")
-    assert set(receipts(project)) == {"o-1", "o-2", "o-4", "o-5"}
+def test_a_large_order_waits_until_somebody_approves_it(world: AppRun, bank: Bank) -> None:
+    world.send(orders, LARGE)
+    world.settle()
+    run = world.run_of("o-3").expect("waiting")
+    assert bank.charges == {}
 
-    millstream(project, "signal", "fulfil", "bo", "approval", '{"ok": true}', "--about", "o-3", "--by", "ann")
-    millstream(project, "run", "app.py", "--until-idle")
-    assert receipts(project)["o-3"]["receipt"]["charged"] == 250_000
+    world.signal(run, "approval", {"ok": True}, about="o-3", by="ann")
+    world.settle()
+    assert run.expect("done").output["receipt"] == {"charged": 250_000}
+
+
+def test_a_large_order_that_is_refused_is_not_charged(world: AppRun, bank: Bank) -> None:
+    world.send(orders, LARGE)
+    world.settle()
+    world.signal(fulfil, "approval", {"ok": False}, key="bo", about="o-3", by="ann")
+    world.settle()
+    assert world.outputs(fulfil.output) == [{"order": "o-3", "refused_by": "ann"}]
+    assert bank.charges == {}
+
+
+def test_nobody_answers_for_a_day(world: AppRun) -> None:
+    world.send(orders, LARGE)
+    world.settle()
+    world.advance("24h")
+    error = world.run_of("o-3").expect("failed").error
+    assert error is not None
+    assert error["type"] == "TimeoutError"
+
+
+def test_a_crash_behind_the_charge_charges_nobody_twice(world: AppRun, bank: Bank) -> None:
+    world.send(orders, SMALL)
+    with world.crash_at(charge, "performed"):  # the money is gone, and nobody was told
+        world.settle()
+    assert sum(world.effects(charge).values()) == 2  # asked again, under the same key
+    assert list(bank.charges.values()) == [1_250]
+    assert world.state(fulfil, "ann") == {"spent": 1_250}

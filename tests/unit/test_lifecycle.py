@@ -1,0 +1,88 @@
+"""The life of runs, many of them: alarms of those that have ended, numbers that are used up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from millstream import App, Context, Effect, jsonl, tool
+from millstream.core.identity import EPOCH_BITS
+from millstream.stores.memory import MemoryStore
+from millstream.testing import AppRun
+
+Ctx = Context[dict[str, Any]]
+
+
+@tool(effect=Effect.READ)
+async def look(n: int) -> int:
+    await asyncio.sleep(0)
+    return n
+
+
+def app_of(handler: Any) -> tuple[App, Any]:
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+    app.agent(on=source, name="a", state=dict)(handler)
+    return app, source
+
+
+def machine(world: AppRun) -> Any:
+    return world._alive.engine.machine
+
+
+# ---------------------------------------------------------------------------------------------------------------- alarms
+
+
+async def looks_with_a_time_out(ctx: Ctx, event: dict[str, Any]) -> None:
+    async with ctx.timeout("1h"):
+        await look(1)
+
+
+def test_alarms_of_runs_that_have_ended_do_not_pile_up() -> None:
+    app, source = app_of(looks_with_a_time_out)
+    with AppRun(app) as world:
+        for start in range(0, 3_000, 500):
+            world.send(source, *[{"k": f"k{n}", "id": n} for n in range(start, start + 500)])
+            world.advance("1s")
+        assert len(world.runs(status="done")) == 3_000
+        assert len(machine(world).desk.alarms) <= 1_501, "1,000 and those that run at once"
+
+
+def test_an_alarm_of_a_run_that_has_ended_reads_nothing_from_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, source = app_of(looks_with_a_time_out)
+    with AppRun(app) as world:
+        world.send(source, *[{"k": f"k{n}", "id": n} for n in range(5)])
+        world.settle()
+        read: list[int] = []
+        histories = MemoryStore.histories
+
+        def counted(self: MemoryStore, runs: Sequence[int]) -> Any:
+            read.extend(runs)
+            return histories(self, runs)
+
+        monkeypatch.setattr(MemoryStore, "histories", counted)
+        world.advance("2h")
+        assert read == []
+
+
+# --------------------------------------------------------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_a_start_that_has_used_its_numbers_up_takes_those_of_the_next(end: str) -> None:
+    app, source = app_of(looks_with_a_time_out)
+    with AppRun(app) as world:
+        machine(world).desk._next = (2 << EPOCH_BITS) - 3  # as after four thousand million
+        for round in range(3):
+            world.send(source, *[{"k": f"k{n}", "id": f"{round}-{n}"} for n in range(5)])
+            if round and end == "killed":
+                world.crash()  # and they are read by the next life
+            elif round:
+                world.restart()
+            world.settle()
+        runs = world.runs(status="done")
+        assert len({run.id for run in runs}) == 15
+        assert {run.id.split("-")[1] for run in runs} >= {"1", "2", "3"}

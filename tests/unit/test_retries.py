@@ -1,0 +1,118 @@
+"""A run that is tried again: what is known is not done again, also where its arguments came from time or chance."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from millstream import App, Context, Effect, Retry, ToolFailed, jsonl, tool
+from millstream.core.desk import Limits
+from millstream.testing import AppRun
+
+paid: list[tuple[Any, ...]] = []
+seen: list[datetime] = []
+
+
+@tool(effect=Effect.IDEMPOTENT)
+async def pay(reference: str, cents: int) -> datetime:
+    paid.append((reference, cents))
+    return datetime.fromisoformat("2026-02-03T04:05:06Z")
+
+
+def shop(argument: str) -> tuple[App, Any, dict[str, bool]]:
+    app, broken = App("shop"), {"is": True}
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source, name="a")
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> str:
+        seen.append(ctx.now())
+        first = str(ctx.uuid()) if argument == "uuid" else str(ctx.now())
+        await pay(first, 1)
+        await ctx.sleep("1h")
+        seen.append(ctx.now())
+        signal = await ctx.receive("go")
+        second = str(ctx.uuid()) if argument == "uuid" else str(ctx.now())
+        await pay(second, 2)
+        if broken["is"]:
+            raise ValueError("a bug")
+        return str(signal.value)
+
+    return app, source, broken
+
+
+@pytest.mark.parametrize("argument", ["uuid", "now"])
+def test_what_is_paid_is_not_paid_again_where_its_reference_is_made_of_time_or_chance(argument: str) -> None:
+    paid.clear()
+    seen.clear()
+    app, source, broken = shop(argument)
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.settle()
+        run = world.run()
+        world.signal(run, "go", "went")
+        world.settle()
+        run.expect("failed")
+        before = list(paid)
+        world.advance("7d")
+        for works in (False, True):
+            broken["is"] = not works
+            world.retry(run)
+            world.settle()
+            world.crash()
+            world.settle()
+        assert run.expect("done").output == "went"
+    assert len(before) == 2
+    assert paid == before
+
+
+def test_a_retry_says_in_the_record_who_asked_for_it() -> None:
+    app = App("failing")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source, name="a")
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> None:
+        raise ValueError("as always")
+
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.settle()
+        world.retry(world.run(), by="ann")
+        world.settle()
+        assert '"by":"ann"' in world.story()
+
+
+def test_runs_that_back_off_take_no_room_from_others() -> None:
+    app = App("outage")
+    down_source = app.source("down", jsonl("down.jsonl"), key="k", id="id")
+    up_source = app.source("up", jsonl("up.jsonl"), key="k", id="id")
+
+    for effect in (Effect.READ, Effect.IDEMPOTENT):
+
+        @tool(effect=effect, retry=Retry(attempts=3, backoff="1h", max_backoff="1h", jitter=0.0), name=f"down_{effect.value}")
+        async def down(n: int) -> int:
+            raise ConnectionError("down")
+
+        async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any], down: Any = down) -> int:
+            try:
+                return int(await down(1))
+            except ToolFailed:
+                return -1
+
+        app.agent(on=down_source, name=f"down_{effect.value}")(handler)
+
+    @app.agent(on=up_source)
+    async def up(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> int:
+        return 1
+
+    with AppRun(app, limits=Limits(running=4, idle=1)) as world:
+        world.send(down_source, *({"k": f"k{n}", "id": n} for n in range(4)))
+        world.advance("1m")
+        world.send(up_source, {"k": "x", "id": 1})
+        world.advance("1m")
+        assert [run.status for run in world.runs(up)] == ["done"]
+        world.settle()
+        assert {run.output for run in world.runs("down_read")} == {-1}
+        assert {run.status for run in world.runs("down_idempotent")} == {"in_doubt"}
+        assert [len(world.attempts(f"down_{effect.value}")) for effect in (Effect.READ, Effect.IDEMPOTENT)] == [12, 12]
