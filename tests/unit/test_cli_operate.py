@@ -42,13 +42,17 @@ async def letter(id: str) -> str:
     return "posted"
 
 
+def started() -> None:
+    Path("started").write_text("")  # a named pipe
+
+
 @app.agent(on=orders, state=dict)
 async def fulfil(ctx: Context[dict], order: dict) -> dict:
     if order["id"] == "wrong" and not Path("repaired").exists():
         raise ValueError("no such article")
     if order["id"] == "large":
         if os.environ.get("FOLLOW"):
-            Path("started").write_text("")  # a named pipe
+            await ctx.step("started", started)
         answer = await ctx.receive("approval", about="large")
         return {"order": "large", "ok": answer.value, "by": answer.by}
     if order["id"] == "lost":

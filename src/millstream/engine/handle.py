@@ -36,7 +36,7 @@ class HandledLoop(RunLoop):
 
     __slots__ = ("handle",)
 
-    def __init__(self, run: int, at: int, name: str) -> None:
+    def __init__(self, run: int, at: int, name: str | None = None) -> None:
         super().__init__(run, at, name)
         self.handle: Handle | None = None
 
