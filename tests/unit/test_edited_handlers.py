@@ -30,6 +30,22 @@ async def pay(cents: int) -> int:
     return cents
 
 
+@tool(effect=Effect.IDEMPOTENT)
+async def reserve(cents: int) -> int:
+    performed.append(f"reserve {cents}")
+    return cents
+
+
+@tool(effect=Effect.IDEMPOTENT)
+async def pay_by_card(cents: int) -> int:
+    performed.append(f"pay_by_card {cents}")
+    return cents
+
+
+async def paying() -> int:
+    return await pay(5)
+
+
 def app(edition: str) -> App:
     made = App("shop")
     orders = made.source("orders", jsonl("orders.jsonl"), key="id")
@@ -39,7 +55,14 @@ def app(edition: str) -> App:
         if edition == "one more look":
             await look("again")
         paid = 0
-        if edition != "no pay":
+        if edition == "renamed":
+            paid = await pay_by_card(5)
+        elif edition == "moved":
+            paid = await asyncio.create_task(paying())
+        elif edition == "another before it":
+            await reserve(5)
+            paid = await pay(5)
+        elif edition != "no pay":
             paid = await pay(6 if edition == "other amount" else 5)
         answer = await ctx.receive("go")
         return {"looked": looked, "paid": paid, "answer": answer.value}
@@ -56,6 +79,8 @@ def run(folder: Path, edition: str, *, signal: bool = False) -> tuple[str, dict[
     async def main() -> tuple[str, dict[str, Any] | None]:
         graph = app(edition).graph()
         agents = {name: _replaced(spec, edition) for name, spec in graph.agents.items()}
+        if edition == "renamed":
+            graph.tools.pop("pay")
         async with engine(msgspec.structs.replace(graph, agents=agents), folder / "data") as running:
             running.start()
             if signal:
@@ -119,6 +144,21 @@ def test_a_recorded_effect_that_is_not_asked_for_any_more_is_a_divergence(folder
     assert status == "diverged"
     assert error is not None
     assert "pay" in error["message"]
+
+
+@pytest.mark.parametrize("edition", ["renamed", "moved"])
+def test_a_recorded_effect_under_another_name_is_a_divergence_before_it_is_performed_again(folder: Path, edition: str) -> None:
+    status, error = run(folder, edition, signal=True)
+    assert status == "diverged"
+    assert error is not None
+    assert "is the same request as step" in error["message"]
+    assert performed == []
+    assert run(folder, "first")[0] in ("waiting", "done"), "the version before goes on"
+
+
+def test_another_effect_before_a_recorded_one_is_performed(folder: Path) -> None:
+    assert run(folder, "another before it", signal=True) == ("done", None)
+    assert performed == ["reserve 5"]
 
 
 def test_a_diverged_run_is_tried_again_when_the_code_is_another_one(folder: Path) -> None:

@@ -246,6 +246,7 @@ class Lifecycle:
         row = history.run
         run = Run(row, run_id(row.partition, row.run), history.event, self.desk.graph.agents[row.agent])
         run.mail = self.mail.overlaid(history.mail, row.agent, row.key, row.run)
+        run.recalled = bool(history.records)
         for record in history.records:
             run.bytes += len(record.result or "") + len(record.args or "")
             current = record.generation == run.generation
@@ -351,8 +352,8 @@ class Lifecycle:
         run.missed.clear()
         fresh, run.fresh = run.fresh, []
         for step in fresh:
-            if not step.cancelled:
-                self.steps.begin(run, step)
+            if not step.cancelled and not self.steps.begin(run, step):
+                return  # diverged
         for step in list(run.steps.values()):
             if step.call is not None and step.phase in (Step.INTENT, Step.DOUBT) and not step.busy:
                 self.steps.recover(run, step)

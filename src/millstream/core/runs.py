@@ -173,6 +173,7 @@ class Run:
         "handed",
         "missed",
         "place",
+        "recalled",
         "bytes",
         "first",
     )
@@ -216,6 +217,7 @@ class Run:
         self.state: str | None = None  # with waiting="release": the state so far; None: untouched
         self.news = False  # an outcome was recorded while it was not resident
         self.stale = False  # it became a new generation, and must be read again
+        self.recalled = False  # its record may hold effects that this start of the handler has not asked for yet
         self.first: int | None = None  # when its first generation began, where this is a later one
         self.handed: RecordRow | None = None  # replay: the observation handed over last
         self.bytes = size(event.payload)  # of its event and its journal

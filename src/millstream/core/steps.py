@@ -58,10 +58,9 @@ class Steps:
         if step is None:
             step = run.steps[call.step] = Step(call.step)
             step.call = call
-            if run.replaying:
-                run.fresh.append(step)
-            else:
-                self.begin(run, step)
+            if not run.replaying:
+                return self.begin(run, step)
+            run.fresh.append(step)
             return True
         recorded = step.recorded
         if step.phase == Step.CALLED:  # it failed in an earlier generation
@@ -72,10 +71,9 @@ class Steps:
                     None,
                 )  # another request than the one that failed: with a key of its own
             step.call = call
-            if run.replaying:
-                run.fresh.append(step)
-            else:
-                self.begin(run, step)
+            if not run.replaying:
+                return self.begin(run, step)
+            run.fresh.append(step)
             return True
         if recorded is not None and not self._agrees(run, step, call, recorded):
             return False
@@ -138,10 +136,12 @@ class Steps:
 
     # --- live -----------------------------------------------------------------------------------------------------
 
-    def begin(self, run: Run, step: Step) -> None:
-        """A step that the record does not know."""
+    def begin(self, run: Run, step: Step) -> bool:
+        """A step that the record does not know. False: the record knows it by another name, and the run has diverged."""
         call = step.call
         assert call is not None
+        if run.recalled and call.kind == "tool" and call.policy.effect is not Effect.READ and not self._is_new(run, step, call):
+            return False
         if call.kind == "receive":
             self.mail.receive(run, call)
         elif call.kind == "ask":
@@ -150,6 +150,26 @@ class Steps:
             run.open += 1  # it is asked for again, and begins, in the next life
         elif not self._rests_on(run, step):
             self.attempt(run, step, unwritten=call.policy.effect is not Effect.READ)
+        return True
+
+    def _is_new(self, run: Run, step: Step, call: StepCall) -> bool:
+        """Is it really another effect, and not one of the record that was moved, or whose tool was renamed? That would be performed
+        a second time, before anybody could see that the first one was never asked for."""
+        run.recalled = False
+        for other in run.steps.values():
+            record = other.recorded
+            if other.call is not None or record is None or record.kind != r.INTENDED or record.effect is None:
+                continue
+            run.recalled = True
+            if record.args == call.args and (record.tool == call.name or record.tool not in self.desk.graph.tools):
+                self.lifecycle.diverge(
+                    run,
+                    f"step {run.id}/{step.id} asks {call.name} for {_short(call.args)}\n"
+                    f"and recorded is the same request as step {run.id}/{other.id} of {record.tool}, which nothing has asked for: "
+                    "it seems to be renamed or moved, and would be performed twice",
+                )
+                return False
+        return True
 
     def attempt(self, run: Run, step: Step, *, unwritten: bool) -> None:
         """Make an attempt as soon as there is a slot for it; ``unwritten``: with an intent of its own."""
