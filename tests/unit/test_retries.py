@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from millstream import App, Context, Effect, Retry, ToolFailed, jsonl, tool
+from millstream import App, Context, Effect, Retry, ToolFailed, UsageError, jsonl, tool
 from millstream.core.desk import Limits
 from millstream.testing import AppRun
 
@@ -116,3 +116,40 @@ def test_runs_that_back_off_take_no_room_from_others() -> None:
         assert {run.output for run in world.runs("down_read")} == {-1}
         assert {run.status for run in world.runs("down_idempotent")} == {"in_doubt"}
         assert [len(world.attempts(f"down_{effect.value}")) for effect in (Effect.READ, Effect.IDEMPOTENT)] == [12, 12]
+
+
+def test_events_can_be_sent_behind_a_crash() -> None:
+    app = App("again")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source)
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> Any:
+        return event["id"]
+
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.settle()
+        world.crash()
+        world.send(source, {"k": "a", "id": 2})
+        world.settle()
+        assert world.outputs(handler.output) == [1, 2]
+
+
+@pytest.mark.parametrize("field", ["name", "key", "about", "by", "id"])
+def test_a_signal_whose_text_cannot_be_stored_is_refused(field: str) -> None:
+    app = App("texts")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source)
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> Any:
+        return (await ctx.receive("go")).value
+
+    texts: dict[str, Any] = {"name": "go", "key": "a", "about": None, "by": None, "id": None, field: "bad\udcff"}
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.settle()
+        with pytest.raises(UsageError, match="cannot be stored"):
+            world.signal(handler, texts.pop("name"), 1, **texts)
+        world.signal(handler, "go", 2, key="a")
+        world.settle()
+        assert world.outputs(handler.output) == [2]

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from millstream.core.facts import CancelRequested, Fact, RetryRequested, Settled, Signalled
-from millstream.core.identity import RunId, no_such_run, parse_run_id, parse_step_id, step_id
+from millstream.core.identity import RunId, encodable, no_such_run, parse_run_id, parse_step_id, step_id
 from millstream.core.mail import SIGNALS, Mail, signal_id
 from millstream.core.runs import ENDED, dump, json_decode
 from millstream.core.tables import DoubtRow, MailRow, RunRow
@@ -39,6 +39,7 @@ class Operations:
     async def _tell(self, make: Any) -> Any:
         token, future = self._engine.token()
         fact: Fact = make(self._engine.clock.now(), token)
+        _check_texts(**{field: getattr(fact, field) for field in fact.__struct_fields__})
         self._engine.feed(fact)
         error, value = await future
         if error is not None:
@@ -63,8 +64,9 @@ class Operations:
 
         Raises:
             NotFound: no such run or agent.
-            UsageError: the run has ended.
+            UsageError: the run has ended, or a text cannot be stored.
         """
+        _check_texts(name=name, key=key, about=about, id=id, by=by)
         store = self._engine.store
         number: int | None = None
         if run is not None:
@@ -229,3 +231,13 @@ class Operations:
     async def status(self) -> dict[str, Any]:
         """Figures of the running engine."""
         return {**msgspec.to_builtins(self._engine.snapshot()), "in_doubt": len(self._engine.store.doubts())}
+
+
+def _check_texts(**texts: Any) -> None:
+    """What cannot be stored would stop the engine."""
+    for what, text in texts.items():
+        if isinstance(text, str):
+            try:
+                encodable(text, what)
+            except ValueError as problem:
+                raise UsageError(str(problem)) from None

@@ -57,9 +57,12 @@ class MemorySource:
         return _Reader(self)
 
     def _tell(self) -> None:
-        for reader in self._readers:
-            reader.bounded = self.ended
-            reader.more.set()
+        for reader in list(self._readers):
+            if reader.loop.is_closed():
+                self._readers.discard(reader)  # of a process that died
+            else:
+                reader.bounded = self.ended
+                reader.more.set()
 
 
 class _Reader:
@@ -80,6 +83,7 @@ class _Reader:
             )
         self._place = position or 0
         self.caught_up = False
+        self.loop = asyncio.get_running_loop()
         self._source._readers.add(self)
 
     async def read(self, limit: int) -> Lines:
