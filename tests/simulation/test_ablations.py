@@ -116,9 +116,9 @@ def test_a_letter_that_outlives_its_retry_is_found(monkeypatch: pytest.MonkeyPat
 def test_a_refused_event_that_is_tried_again_from_its_source_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     through = Intake._through
 
-    def from_the_source(self: Intake, op: Any, batch: Any, origin: Any, again: Any = None) -> None:
+    def from_the_source(self: Intake, op: Any, batch: Any, origin: Any, stream: str, again: Any = None) -> None:
         if again is None:
-            through(self, op, batch, origin)
+            through(self, op, batch, origin, stream)
         else:
             self._route(origin.source, batch, origin)
 

@@ -124,7 +124,6 @@ IO: list[tuple[str, Call, str]] = [
     ("system", lambda path, port: os.system("true"), r"os.system\(b?'true'\)"),
     ("fork", lambda path, port: forked(), r"os.fork\(\)"),
     ("spawn", lambda path, port: os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0), r"os.posix_spawn\('/bin/true'\)"),
-    ("kill", lambda path, port: os.kill(os.getpid(), 0), r"os.kill\(\d+\)"),
     ("thread", lambda path, port: threading.Thread(target=print, name="t-1").start(), r"thread 't-1' was started"),
     ("executor", lambda path, port: executed(), r"thread 'ThreadPoolExecutor-\d+_0' was started"),
     ("sqlite", lambda path, port: sqlite3.connect(path / "db").close(), r"sqlite3.connect\("),
@@ -294,6 +293,7 @@ MAY: list[tuple[str, Callable[[Path], object]]] = [
     ("resources", lambda folder: importlib.resources.files("pytest").joinpath("__init__.py").read_text()),
     ("package-data", lambda folder: Path(pytest.__file__).read_text()),
     ("stdlib-data", lambda folder: Path(sysconfig.get_path("stdlib"), "this.py").read_text()),
+    ("signal", lambda folder: os.kill(os.getpid(), 0)),  # no I/O, and how tests play a crash
     ("stat", lambda folder: os.path.exists(folder)),
     ("print", lambda folder: print("printed")),
     ("socketpair", lambda folder: [end.close() for end in socket.socketpair()]),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from millstream import App, Context, Stream, jsonl
+from millstream.agents.codecs import codec
 from millstream.core.facts import Arrived, Durable, EventBatch, Rejected
 from millstream.core.graph import StreamSpec
 from millstream.core.intake import LETTER_BYTES
@@ -350,7 +351,7 @@ def test_large_letters_make_commits_end_early() -> None:
 
 # --- what is kept of a value ------------------------------------------------------------------------------------------------
 
-UNTYPED = StreamSpec("s", "map")
+UNTYPED = StreamSpec("s", "map", codec(Any))
 
 
 @pytest.mark.parametrize("value", [None, True, 1, 1.5, "é", [1, [2]], {"a": {"b": [1.0]}}, []])

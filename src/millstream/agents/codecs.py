@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 import msgspec.inspect as inspection
 
-from millstream.core.graph import Codec
+from millstream.core.graph import UNTYPED, Codec
 
 _type = type  # ``type`` is a parameter's name below, as it is in the public API
 
@@ -115,7 +115,7 @@ def _cached(type: Any) -> Codec:
 
 def _build(type: Any) -> Codec:
     if is_plain(type):
-        return _checked("JSON", _encoder.encode, msgspec.json.Decoder().decode)
+        return _checked(UNTYPED, _encoder.encode, msgspec.json.Decoder().decode)
     if _is_model(type):
         return _pydantic(type)
     try:

@@ -9,6 +9,8 @@ import msgspec
 
 from millstream.core.effects import Policy
 
+UNTYPED = "JSON"  # the name of the codec of values without a declared type: plain JSON
+
 
 class Codec(msgspec.Struct, frozen=True, gc=False):
     """How values of one declared type become payloads and come back.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from millstream.core.facts import EventBatch
-from millstream.core.graph import StreamSpec
+from millstream.core.graph import UNTYPED, StreamSpec
 from millstream.core.text import key_text
 
 
@@ -87,7 +87,7 @@ def as_given(stream: StreamSpec, value: Any, payload: str | None) -> str:
     """
     if payload is not None:
         back = given(stream, payload)
-        if type(back) is type(value) and _same(value, back):
+        if type(back) is type(value) and (stream.codec.name != UNTYPED or _same(value, back)):
             return payload
     return stream.codec.encode(value)
 

@@ -107,14 +107,14 @@ def _shown(value: Any) -> str:
 
 
 _ON_ONE_THING = (
-    *("chdir", "chmod", "chown", "kill", "lchmod", "lchown", "listdir", "mkdir", "posix_spawn", "remove", "removexattr", "rmdir"),
+    *("chdir", "chmod", "chown", "lchmod", "lchown", "listdir", "mkdir", "posix_spawn", "remove", "removexattr", "rmdir"),
     *("scandir", "setxattr", "system", "truncate", "utime"),
 )
 
 EVENTS: dict[str, Callable[[tuple[Any, ...]], str]] = {
     "open": _opened,
     **{f"os.{name}": _called(f"os.{name}", 0) for name in _ON_ONE_THING},
-    **{f"os.{name}": _called(f"os.{name}", 0, 1) for name in ("rename", "link", "symlink", "exec", "killpg")},
+    **{f"os.{name}": _called(f"os.{name}", 0, 1) for name in ("rename", "link", "symlink", "exec")},
     **{f"os.{name}": _called(f"os.{name}") for name in ("fork", "forkpty")},
     "os.spawn": _called("os.spawn", 1, 2),
     "pty.spawn": _called("pty.spawn", 0),

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from millstream.agents.codecs import codec
-from millstream.core.graph import AgentSpec, Codec, Graph, SinkSpec, SourceSpec, StreamSpec
+from millstream.core.graph import UNTYPED, AgentSpec, Codec, Graph, SinkSpec, SourceSpec, StreamSpec
 from millstream.core.runs import dump, json_decode
 from millstream.errors import NotFound, UsageError
 from millstream.testing.inputs import MemorySink, MemorySource, json_of
@@ -57,7 +57,7 @@ class Ends:
         written = {sink.stream for sink in graph.sinks.values()}
         for name, stream in graph.streams.items():
             shown = name
-            if name not in written and stream.codec.name == PLAIN.name:  # nobody but us writes it, and it may hold anything
+            if name not in written and stream.codec.name == UNTYPED:  # nobody but us writes it, and it may hold anything
                 shown = f"{name}.{INBOX}.shown"
                 streams[shown] = StreamSpec(shown, "map", Codec("anything", _said, json_decode), (name,), _itself)
             sinks[name] = SinkSpec(name, shown, self.sinks.setdefault(name, MemorySink()))

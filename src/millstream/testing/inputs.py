@@ -91,7 +91,7 @@ class _Reader:
         while self._place >= len(source.items) and not source.ended:
             if not self.caught_up:
                 self.caught_up = True
-                return Lines([], [], [], self._place)
+                return Lines([], [], [], self._place or None)  # nothing new to record
             self.more.clear()
             await self.more.wait()
         self.caught_up = source.ended and self._place + limit >= len(source.items)
