@@ -58,7 +58,7 @@ def test_what_was_promised_to_a_run_that_is_cancelled_meanwhile_is_for_the_next_
         world.send(source, {"k": "one", "id": "first"}, {"k": "one", "id": "second"})
         world.settle()
         first, engine = world.run_of("first"), world._alive.engine
-        durable, now, number = engine.committer._done, engine.clock.now(), parse_run_id(first.id)
+        durable, now, number = engine.committer._done, engine.clock.now(), parse_run_id(first.id).number
         promised: list[int] = []
 
         def told(commit: Commit, took: float) -> None:
