@@ -14,6 +14,7 @@ from millstream import App, Context, Effect, jsonl, tool
 from millstream.core.identity import run_id
 from millstream.runtime.local import engine
 from millstream.runtime.operations import Operations
+from millstream.testing import AppRun
 
 performed: list[str] = []
 
@@ -166,3 +167,37 @@ def test_a_diverged_run_is_tried_again_when_the_code_is_another_one(folder: Path
     assert run(folder, "other amount")[0] == "diverged"
     assert run(folder, "first")[0] in ("waiting", "done")
     assert performed == []
+
+
+def test_a_new_step_of_a_handler_is_not_taken_for_another_of_the_record(tmp_path: Path) -> None:
+    """Both have no arguments, and neither is a declared tool: nothing says that one is the other."""
+    done: list[str] = []
+
+    def edition(more: bool) -> tuple[App, Any]:
+        made = App("shop")
+        orders = made.source("orders", jsonl("orders.jsonl"), key="id")
+
+        async def pay() -> None:
+            done.append("pay")
+
+        async def reserve() -> None:
+            done.append("reserve")
+
+        @made.agent(on=orders, name="shop")
+        async def handler(ctx: Context[dict[str, Any]], order: dict[str, Any]) -> str:
+            if more:
+                await ctx.step("reserve", reserve, effect=Effect.IDEMPOTENT)
+            await ctx.step("pay", pay, effect=Effect.IDEMPOTENT)
+            return str((await ctx.receive("go")).value)
+
+        return made, orders
+
+    first, orders = edition(False)
+    with AppRun(first, put_away=True) as world:
+        world.send(orders, {"id": "a"})
+        world.settle()
+        world.restart(edition(True)[0])
+        world.signal(world.run(), "go", "went")
+        world.settle()
+        assert world.run().expect("done").output == "went"
+    assert done == ["pay", "reserve"]

@@ -103,3 +103,29 @@ def test_what_asyncio_reports_of_a_handler_is_a_warning_with_the_run_s_id_and_is
             f"run {run.id} of handler 'a': RunTask exception was never retrieved: ValueError: nobody looks",
         ]
         assert not hasattr(world._process.engine.runs, "problems")  # type: ignore[union-attr]
+
+
+def test_a_task_whose_exception_has_no_text_is_a_warning_and_stops_nothing() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    app = App("mute")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    async def failing() -> None:
+        raise Mute("x")
+
+    @app.agent(on=source)
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> str:
+        task = asyncio.create_task(failing())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        del task
+        return "done"
+
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.settle()
+        assert world.run().expect("done").output == "done"
+        assert any("Mute: (its text cannot be had: RuntimeError)" in str(entry) for entry in world.log)

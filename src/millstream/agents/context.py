@@ -30,7 +30,7 @@ from millstream.agents.streams import Stream
 from millstream.agents.tools import step
 from millstream.core.effects import Effect, Policy
 from millstream.core.graph import Codec, ToolSpec
-from millstream.core.identity import encodable
+from millstream.core.text import encodable
 from millstream.errors import NotFound, UsageError
 
 if TYPE_CHECKING:

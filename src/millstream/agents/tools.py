@@ -28,7 +28,7 @@ from millstream.agents.options import KEY_TTL, Options, Probe, Retry, Signature,
 from millstream.core.calls import INJECTED
 from millstream.core.effects import Effect, Policy
 from millstream.core.graph import Codec, ToolSpec
-from millstream.core.identity import encodable
+from millstream.core.text import encodable
 from millstream.errors import DeclarationError, UsageError
 
 P = ParamSpec("P")

@@ -21,20 +21,6 @@ def partition_of(key: str, partitions: int) -> int:
     return zlib.crc32(key.encode("utf-8", "surrogatepass")) % partitions
 
 
-def encodable(text: str, what: str) -> str:
-    """The text, which is going to be stored.
-
-    Raises:
-        ValueError: it holds a lone surrogate (``os.fsdecode`` and ``errors="surrogateescape"`` make them) and has no UTF-8.
-    """
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as problem:
-            raise ValueError(f"{what} {text!r} cannot be stored: {problem.reason} at character {problem.start}") from None
-    return text
-
-
 def run_id(partition: int, number: int) -> str:
     """A run's public id, safe in a shell: partition, epoch, number within it (``42-1-17``)."""
     return f"{partition}-{number >> EPOCH_BITS}-{number & LOW}"

@@ -65,11 +65,8 @@ class Steps:
         recorded = step.recorded
         if step.phase == Step.CALLED:  # it failed in an earlier generation
             if recorded is not None and recorded.args != call.args:
-                step.recorded, step.renewed, step.key = (
-                    None,
-                    True,
-                    None,
-                )  # another request than the one that failed: with a key of its own
+                # another request than the one that failed: with a key of its own
+                step.recorded, step.renewed, step.key = None, True, None
             step.call = call
             if not run.replaying:
                 return self.begin(run, step)
@@ -161,7 +158,9 @@ class Steps:
             if other.call is not None or record is None or record.kind != r.INTENDED or record.effect is None:
                 continue
             run.recalled = True
-            if record.args == call.args and (record.tool == call.name or record.tool not in self.desk.graph.tools):
+            tools = self.desk.graph.tools  # steps that a handler makes with ctx.step are in no graph: of these nobody can tell
+            renamed = record.tool not in tools and call.name in tools
+            if record.args == call.args and (record.tool == call.name or renamed):
                 self.lifecycle.diverge(
                     run,
                     f"step {run.id}/{step.id} asks {call.name} for {_short(call.args)}\n"

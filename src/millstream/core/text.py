@@ -42,6 +42,20 @@ def shown(value: Any, limit: int = REPR_LIMIT) -> str:
         return f"<{type(value).__qualname__}>"
 
 
+def encodable(text: str, what: str) -> str:
+    """The text, which is going to be stored.
+
+    Raises:
+        ValueError: it holds a lone surrogate (``os.fsdecode`` and ``errors="surrogateescape"`` make them) and has no UTF-8.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as problem:
+            raise ValueError(f"{what} is not Unicode text ({problem.reason}): {shown(text)}") from None
+    return text
+
+
 def key_text(key: Any, what: str = "key") -> str:
     """A key, or id, as text: str as it is, int (not bool) in decimals.
 
@@ -49,13 +63,7 @@ def key_text(key: Any, what: str = "key") -> str:
         ValueError: there is none, it is of another type, or it cannot be encoded; names ``what`` it should have been.
     """
     if isinstance(key, str):
-        text = key if type(key) is str else str(key)
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise ValueError(f"the {what} is not Unicode text ({error.reason}): {shown(text)}") from None
-        return text
+        return encodable(key if type(key) is str else str(key), f"the {what}")
     if isinstance(key, int) and not isinstance(key, bool):
         return str(key)
     if key is None:

@@ -651,6 +651,11 @@ class RunLoop(_Refusing):
         """The unfinished tasks in the order they were made; the handler is the first of them while it runs."""
         return sorted(self._unfinished, key=_number)
 
+    @property
+    def has_tasks(self) -> bool:
+        """Whether there are unfinished ones."""
+        return bool(self._unfinished)
+
     def cancel_rest(self) -> None:
         """Cancel all unfinished tasks but the handler's; drain afterwards. A task may resist, or take its time."""
         for task in self.tasks:
@@ -712,6 +717,9 @@ class RunLoop(_Refusing):
             KeyboardInterrupt: one was raised meanwhile; everything is put away all the same.
         """
         if self.closed:
+            return
+        if not (self._unfinished or self._ready or self._timers or self._generators or self._dropped):
+            self.closed, self._heap = True, []  # as most runs end: nothing is left of it
             return
         outer = self._take_over()
         interrupts: list[BaseException] = []

@@ -15,6 +15,7 @@ from millstream.core.commands import Deliver, Start
 from millstream.core.facts import Advanced, Emitted, Raised, Refused, Returned
 from millstream.core.graph import AgentSpec, Graph
 from millstream.core.identity import KeyMaker
+from millstream.core.text import clean, text_of
 from millstream.engine import guard
 from millstream.engine.handle import Handle, HandledLoop, failure
 from millstream.errors import HandlerStuck, IoInRun, RunPutAway
@@ -127,10 +128,10 @@ class Runs:
             elif root.done():
                 if not handle.ending:
                     handle.ending = True
-                    if loop.tasks:
+                    if loop.has_tasks:
                         loop.cancel_rest()
                         loop.drain()
-                if not loop.tasks:
+                if not loop.has_tasks:
                     end = self._end(handle, root)
         except HandlerStuck as stuck:
             end = Raised(failure(stuck))
@@ -195,8 +196,10 @@ class Runs:
         problems, handle.loop.problems = handle.loop.problems, []
         for problem in problems:
             error = problem.get("exception")
-            said = "" if error is None else f": {type(error).__name__}: {error}"
-            self._log("warning", f"run {handle.run_id} of {handle.agent} {handle.key!r}: {problem.get('message')}{said}"[:1000])
+            said = "" if error is None else f": {type(error).__name__}: {text_of(error)}"
+            self._log(
+                "warning", clean(f"run {handle.run_id} of {handle.agent} {handle.key!r}: {problem.get('message')}{said}", 1000)
+            )
 
     def _close(self, handle: Handle) -> None:
         loop = handle.loop

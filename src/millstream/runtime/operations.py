@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from millstream.core.facts import CancelRequested, Fact, RetryRequested, Settled, Signalled
-from millstream.core.identity import RunId, encodable, no_such_run, parse_run_id, parse_step_id, step_id
+from millstream.core.identity import RunId, no_such_run, parse_run_id, parse_step_id, step_id
 from millstream.core.mail import SIGNALS, Mail, signal_id
 from millstream.core.runs import ENDED, dump, json_decode
 from millstream.core.tables import DoubtRow, MailRow, RunRow
+from millstream.core.text import encodable
 from millstream.engine.engine import Engine
 from millstream.engine.letters import read_again
 from millstream.errors import NotFound, UsageError
