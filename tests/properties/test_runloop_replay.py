@@ -922,7 +922,7 @@ def test_generators_closed_when_a_collection_finds_them_diverge(monkeypatch: pyt
             self.create_task(generator.aclose())
 
     assert divergences(async_generators_that_only_a_collection_finds, collecting=True) == 0
-    monkeypatch.setattr(RunLoop, "_generator_dropped", closed_at_once)
+    monkeypatch.setattr(RunLoop, "generator_dropped", closed_at_once)
     assert divergences(async_generators_that_only_a_collection_finds, collecting=True) > 0
 
 

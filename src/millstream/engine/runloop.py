@@ -47,6 +47,7 @@ from threading import get_ident
 from types import CodeType, FrameType, MethodType
 from typing import Any, NoReturn, TypeVarTuple, Unpack
 
+from millstream.engine import asyncgens
 from millstream.engine.places import place, theirs
 from millstream.errors import HandlerStuck, IoInRun, RunPutAway, UsageError
 
@@ -329,7 +330,7 @@ class RunLoop(_Refusing):
 
     __slots__ = (
         "run", "name", "at", "closed", "problems", "alarm", "_salt", "_thread", "_running", "_ready", "_root", "_unfinished",
-        "_tasks_made", "_futures_made", "_timers", "_heap", "_timers_made", "_generators", "_dropped", "_cancels",
+        "_tasks_made", "_futures_made", "_timers", "_heap", "_timers_made", "_generators", "_opened_at", "_dropped", "_cancels",
         "_cancels_from", "_cancels_end",
     )  # fmt: skip
 
@@ -352,6 +353,7 @@ class RunLoop(_Refusing):
         self._heap: list[tuple[int, int, _Timer]] = []  # (due, order set, timer); fired and cancelled ones linger
         self._timers_made = 0
         self._generators: weakref.WeakKeyDictionary[AsyncGenerator[Any, Any], None] | None = None  # open, in order
+        self._opened_at: set[int] | None = None  # the addresses of all that were ever opened
         self._dropped: list[AsyncGenerator[Any, Any]] = []  # left for put_away
         self._cancels: list[tuple[int, list[asyncio.Handle]]] = []
         self._cancels_from = self._cancels_end = -1
@@ -390,17 +392,17 @@ class RunLoop(_Refusing):
         loop, task = asyncio._get_running_loop(), None
         if _ONE_CURRENT_TASK and loop is not None and asyncio.current_task(loop) is not None:
             task = asyncio.tasks._swap_current_task(loop, None)  # type: ignore[attr-defined, unused-ignore]
-        outer = (loop, task, sys.get_asyncgen_hooks())
-        sys.set_asyncgen_hooks(self._generator_opened, self._generator_dropped)
+        hooks = asyncgens.watch(loop is not None)
         asyncio._set_running_loop(self)
         self._running = True
-        return outer
+        return loop, task, hooks
 
     def _hand_back(self, outer: tuple[asyncio.AbstractEventLoop | None, Any, Any]) -> None:
         loop, task, hooks = outer
         self._running = False
         asyncio._set_running_loop(loop)
-        sys.set_asyncgen_hooks(*hooks)
+        if hooks is not None:
+            sys.set_asyncgen_hooks(*hooks)
         if task is not None:
             asyncio.tasks._swap_current_task(loop, task)  # type: ignore[attr-defined, unused-ignore]
 
@@ -683,12 +685,15 @@ class RunLoop(_Refusing):
 
     # Async generators
 
-    def _generator_opened(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def generator_opened(self, generator: AsyncGenerator[Any, Any]) -> None:
         if self._generators is None:
             self._generators = weakref.WeakKeyDictionary()
         self._generators[generator] = None
+        if self._opened_at is None:
+            self._opened_at = set()
+        self._opened_at.add(id(generator))
 
-    def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Close it now, in a task below the one that dropped it; or at the end, if a garbage collection found it.
 
         The hook may come from a collection in any thread, at any time, long after the run too.
@@ -720,6 +725,8 @@ class RunLoop(_Refusing):
             return
         if not (self._unfinished or self._ready or self._timers or self._generators or self._dropped):
             self.closed, self._heap = True, []  # as most runs end: nothing is left of it
+            if self._opened_at is not None:
+                asyncgens.forget(self, self._opened_at)
             return
         outer = self._take_over()
         interrupts: list[BaseException] = []
@@ -740,6 +747,8 @@ class RunLoop(_Refusing):
             self._unfinished.clear()
             self._generators = None
             self._dropped = []
+            if self._opened_at is not None:
+                asyncgens.disown(self, self._opened_at)
         if interrupts:
             raise interrupts[0]
 
