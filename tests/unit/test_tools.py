@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from millstream import App, Context, jsonl
 from millstream.agents.options import Retry
 from millstream.agents.tools import Tool, tool
 from millstream.core.calls import INJECTED, Done, NotDone, ToolCall, Unknown
@@ -22,6 +23,7 @@ from millstream.core.graph import ToolSpec
 from millstream.engine.handle import HandledLoop
 from millstream.engine.transactions import Connection
 from millstream.errors import DeclarationError, RunPutAway, UsageError
+from millstream.testing import AppRun
 
 if TYPE_CHECKING:
     from collections.abc import Hashable as OnlyForTypeCheckers
@@ -34,19 +36,18 @@ class Receipt:
 
 
 class Recorder:
-    """The engine's part of ``Handle.call``: notes the call, and answers with the text that a record would hold."""
+    """The engine's part of ``Handle.call``: notes the call, and answers with what a record of this text would give."""
 
     def __init__(self, answer: Callable[[ToolSpec], str] = lambda spec: "null") -> None:
         self.calls: list[tuple[ToolSpec, str, tuple[Any, ...], dict[str, Any], str, str | None, Policy | None]] = []
         self.answer = answer
 
-    def call(self, spec: ToolSpec, *call: Any) -> Coroutine[Any, Any, str]:
+    def call(self, spec: ToolSpec, *call: Any) -> Coroutine[Any, Any, Any]:
         self.calls.append((spec, *call))
-        self.waiting = self.answered(spec)
-        return self.waiting
+        return self.answered(spec)
 
-    async def answered(self, spec: ToolSpec) -> str:
-        return self.answer(spec)
+    async def answered(self, spec: ToolSpec) -> Any:
+        return spec.result.decode(self.answer(spec))
 
 
 def in_run(handler: Callable[[], Coroutine[Any, Any, Any]], handle: Any) -> Any:
@@ -168,14 +169,16 @@ def test_a_tool_that_was_never_awaited_is_reported_by_its_name() -> None:
     @tool
     async def note() -> None: ...
 
-    recorder = Recorder()
+    app = App("notes")
+    source = app.source("in", jsonl("in.jsonl"), key="k")
 
-    async def handler() -> None:
+    @app.agent(on=source)
+    async def forgetful(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> None:
         note()  # type: ignore[unused-coroutine]
 
-    with pytest.warns(RuntimeWarning, match="coroutine 'note' was never awaited"):
-        in_run(handler, recorder)
-    recorder.waiting.close()
+    with AppRun(app) as world, pytest.warns(RuntimeWarning, match="coroutine 'note' was never awaited"):
+        world.send(source, {"k": "a"})
+        world.settle()
 
 
 # --- using

@@ -13,7 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -27,8 +26,9 @@ from millstream.agents.durations import Duration
 from millstream.agents.options import KEY_TTL, Options, Probe, Retry, Signature, assembled, resolved
 from millstream.core.calls import INJECTED
 from millstream.core.effects import Effect, Policy
-from millstream.core.graph import Codec, ToolSpec
+from millstream.core.graph import ToolSpec
 from millstream.core.text import encodable
+from millstream.engine.runloop import driven
 from millstream.errors import DeclarationError, UsageError
 
 P = ParamSpec("P")
@@ -120,7 +120,8 @@ class Tool(Generic[P, R]):
         self._signature.check(args, kwargs)
         arguments = _recorded_arguments(self.name, args, kwargs)
         key = None if spec.key is None else _business_key(spec.key(*args, **kwargs), self.name)
-        return _awaitable(handle.call(spec, self._step, args, kwargs, arguments, key, self._policy), spec.result, self._step)
+        step: Coroutine[Any, Any, R] = handle.call(spec, self._step, args, kwargs, arguments, key, self._policy)
+        return step
 
     def using(self, **options: Unpack[ToolOptions]) -> Tool[P, R]:
         """A copy with other options, for one call: ``await charge.using(timeout="5s")(order_id, cents)``.
@@ -296,12 +297,13 @@ def step(
     signature.check(args, {})
     arguments = _recorded_arguments(name, args, {})
     spec = msgspec.structs.replace(spec, name=name, fn=fn)  # the same code, but with the variables that it sees this time
-    return _awaitable(handle.call(spec, name, args, {}, arguments, None, None), spec.result, name)
+    called: Coroutine[Any, Any, Any] = handle.call(spec, name, args, {}, arguments, None, None)
+    return called
 
 
 def run_handle() -> Any:
     """The engine's handle of the run that is being handled; None outside a run, and in the body of a step."""
-    return getattr(asyncio._get_running_loop(), "handle", None)
+    return getattr(driven(), "handle", None)
 
 
 _known: dict[Any, tuple[ToolSpec, Signature]] = {}
@@ -352,22 +354,6 @@ def _business_key(key: object, name: str) -> str:
     if not isinstance(key, str) or not key:
         raise UsageError(f"tool {name}: key= gave {key!r}; an idempotency key is text, and not empty")
     return encodable(key, f"the idempotency key of tool {name}")
-
-
-def _awaitable(waiting: Coroutine[Any, Any, str], result: Codec, name: str) -> Coroutine[Any, Any, Any]:
-    coroutine: Any = _decoded(waiting, result, name)
-    coroutine.__qualname__ = name  # for "was never awaited", and for the scope of a task that is made of it
-    waits: Coroutine[Any, Any, Any] = coroutine
-    return waits
-
-
-async def _decoded(waiting: Coroutine[Any, Any, str], result: Codec, name: str) -> Any:
-    text = await waiting
-    try:
-        return result.decode(text)
-    except (ValueError, TypeError) as problem:
-        why = f"the recorded result of {name} does not fit its declared type {result.name}: {problem}"
-        return await run_handle().diverge(f"{why}. Let the type take what is recorded; a person's settlement may be given anew")
 
 
 async def _inline(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -35,7 +35,6 @@ from millstream.core.facts import (
     RunsLoaded,
     Settled,
 )
-from millstream.core.identity import run_id
 from millstream.core.lines import Instance, Lines
 from millstream.core.runs import Run, Step, size
 from millstream.core.tables import JSON, RECORDS, RUNS, STATES, EventRow, RecordRow, RunRow, StateRow
@@ -84,7 +83,7 @@ class Lifecycle:
 
     def begin(self, row: RunRow, event: EventRow, instance: Instance) -> None:
         """A new run is at the head of its line."""
-        self._begin(Run(row, run_id(row.partition, row.run), event, instance.spec), instance)
+        self._begin(Run.of(row, event, instance.spec), instance)
 
     def _begin(self, run: Run, instance: Instance) -> None:
         """The handler of this generation begins, with the state as it is now."""
@@ -244,7 +243,7 @@ class Lifecycle:
     def recall(self, history: RunHistory) -> Run:
         """Rebuild a run from its record."""
         row = history.run
-        run = Run(row, run_id(row.partition, row.run), history.event, self.desk.graph.agents[row.agent])
+        run = Run.of(row, history.event, self.desk.graph.agents[row.agent])
         run.mail = self.mail.overlaid(history.mail, row.agent, row.key, row.run)
         run.recalled = bool(history.records)
         for record in history.records:

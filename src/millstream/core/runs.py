@@ -22,6 +22,7 @@ import msgspec
 from millstream.core.effects import Policy
 from millstream.core.facts import StepCall
 from millstream.core.graph import AgentSpec
+from millstream.core.identity import run_id
 from millstream.core.tables import EventRow, MailRow, RecordRow, RunRow
 
 if TYPE_CHECKING:
@@ -65,59 +66,36 @@ def size(payload: str | None) -> int:
     return 0 if payload is None else len(payload) if payload.isascii() else len(payload.encode())
 
 
-class Step:
-    """One step of a run in memory: what the record says of it, and what the handler asks."""
+class Step(msgspec.Struct, eq=False):
+    """One step of a run in memory: what the record says of it, and what the handler asks.
 
-    __slots__ = (
-        "id",
-        "call",
-        "recorded",
-        "outcome",
-        "phase",
-        "attempts",
-        "tries",
-        "sent",
-        "began",
-        "ambiguous",
-        "cancelled",
-        "busy",
-        "probing",
-        "key",
-        "gate",
-        "due",
-        "granted",
-        "renewed",
-        "unwritten",
-        "given",
-        "evidence",
-        "trace",
-    )
+    (Mutable Structs, here and in `Run`: made in C, in a quarter of the time of an ``__init__``.)
+    """
 
     CALLED, QUEUED, INTENT, PERFORMING, RESTING, DOUBT, DONE, ABANDONED = range(8)
 
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self.call: StepCall | None = None  # None: recorded, not (yet) asked for by this start of the handler
-        self.recorded: RecordRow | None = None  # the row that holds its arguments
-        self.outcome: RecordRow | None = None  # an earlier generation's result: handed over when it is asked for
-        self.phase = Step.CALLED
-        self.attempts = 0
-        self.tries = 0  # attempts in this life of the process: a crash uses none of ``Retry.attempts`` up
-        self.sent = 0  # start of the first attempt, us
-        self.began = 0  # of the last one in this life, us
-        self.ambiguous = False  # an attempt ended so, and nothing has told since
-        self.cancelled = False  # the handler does not want it any more
-        self.busy = False  # an attempt's or a probe's code runs in this process
-        self.probing = False  # and it is a probe's
-        self.key: str | None = None  # its idempotency key, once it was asked for
-        self.gate = 0  # the commit that must be durable before it may be sent
-        self.due: tuple[int, str] | None = None  # when a rest ends, and what follows: perform, probe or settle
-        self.renewed = False  # another request than the one that failed in an earlier generation
-        self.granted = False  # somebody said retry: one more attempt, whatever the class
-        self.unwritten = False  # its next attempt needs an intent
-        self.given = False  # its outcome is a person's settlement
-        self.evidence: dict[str, Any] | None = None  # how its last attempt ended
-        self.trace: str | None = None  # and the traceback of what it raised
+    id: str
+    call: StepCall | None = None  # None: recorded, not (yet) asked for by this start of the handler
+    recorded: RecordRow | None = None  # the row that holds its arguments
+    outcome: RecordRow | None = None  # an earlier generation's result: handed over when it is asked for
+    phase: int = CALLED
+    attempts: int = 0
+    tries: int = 0  # attempts in this life of the process: a crash uses none of ``Retry.attempts`` up
+    sent: int = 0  # start of the first attempt, us
+    began: int = 0  # of the last one in this life, us
+    ambiguous: bool = False  # an attempt ended so, and nothing has told since
+    cancelled: bool = False  # the handler does not want it any more
+    busy: bool = False  # an attempt's or a probe's code runs in this process
+    probing: bool = False  # and it is a probe's
+    key: str | None = None  # its idempotency key, once it was asked for
+    gate: int = 0  # the commit that must be durable before it may be sent
+    due: tuple[int, str] | None = None  # when a rest ends, and what follows: perform, probe or settle
+    renewed: bool = False  # another request than the one that failed in an earlier generation
+    granted: bool = False  # somebody said retry: one more attempt, whatever the class
+    unwritten: bool = False  # its next attempt needs an intent
+    given: bool = False  # its outcome is a person's settlement
+    evidence: dict[str, Any] | None = None  # how its last attempt ended
+    trace: str | None = None  # and the traceback of what it raised
 
     def is_left_alone(self) -> bool:
         """It rests, or is in doubt, until ``due`` (of what the record says and nobody has asked for yet, ``due`` tells nothing)."""
@@ -129,99 +107,76 @@ class Step:
         return self.call.policy
 
 
-class Run:
+class Run(msgspec.Struct, eq=False):
     """A run in memory. It is resident when its handler lives here; then it holds its key."""
 
-    __slots__ = (
-        "number",
-        "id",
-        "partition",
-        "spec",
-        "key",
-        "event",
-        "turn",
-        "status",
-        "generation",
-        "created",
-        "started",
-        "asker",
-        "fingerprint",
-        "resumes",
-        "instance",
-        "steps",
-        "order",
-        "replaying",
-        "fresh",
-        "open",
-        "resting",
-        "in_hand",
-        "waits",
-        "doubts",
-        "timer",
-        "pushed",
-        "mail",
-        "asking_mail",
-        "unread",
-        "wake",
-        "awaiting",
-        "initial",
-        "released",
-        "owed_state",
-        "state",
-        "news",
-        "stale",
-        "handed",
-        "missed",
-        "place",
-        "recalled",
-        "bytes",
-        "first",
-    )
+    number: int
+    id: str
+    partition: int
+    spec: AgentSpec
+    key: str
+    place: tuple[str, str]  # (agent, key)
+    event: EventRow
+    turn: int | None
+    status: str
+    generation: int
+    created: int
+    started: int | None
+    wake: int | None  # as the store has it
+    awaiting: str | None  # as the store has it
+    asker: str | None  # as the store has it
+    fingerprint: str
+    resumes: int
+    bytes: int  # of its event and its journal
+    instance: Instance = None  # type: ignore[assignment]  # once it is resident
+    steps: dict[str, Step] = {}
+    order: deque[RecordRow] = msgspec.field(default_factory=deque)  # recorded observations that are not handed over yet
+    replaying: bool = False
+    fresh: list[Step] = []  # asked for while replaying and not in the record: they begin when the replay ends
+    open: int = 0  # steps on which something in this process works, or will at once
+    resting: int = 0  # steps that rest before their next attempt or probe
+    in_hand: int = 0  # observations on their way to the handler
+    waits: dict[str, StepCall] = {}  # receive and ask steps without an answer
+    doubts: int = 0
+    timer: tuple[int, str] | None = None  # the handler's earliest
+    pushed: int = 0  # the earliest alarm that will look at it
+    mail: list[MailRow] | None = None  # None: not asked for yet
+    asking_mail: bool = False
+    unread: bool = False  # what it waits for may be in the mail
+    initial: str | None = None  # the state as of its turn
+    released: bool = False  # it has given up its key once: the record holds its initial state
+    owed_state: bool = False  # it has given up its key, and must be handed the state as it is when its turn comes
+    state: str | None = None  # with waiting="release": the state so far; None: untouched
+    news: bool = False  # an outcome was recorded while it was not resident
+    stale: bool = False  # it became a new generation, and must be read again
+    recalled: bool = False  # its record may hold effects that this start of the handler has not asked for yet
+    first: int | None = None  # when its first generation began, where this is a later one
+    handed: RecordRow | None = None  # replay: the observation handed over last
+    missed: list[RecordRow] = []  # replay: timers that the handler of today has not set (yet)
 
-    def __init__(self, row: RunRow, id: str, event: EventRow, spec: AgentSpec) -> None:
-        self.number = row.run
-        self.id = id
-        self.partition = row.partition
-        self.spec = spec
-        self.key = row.key
-        self.place = (spec.name, row.key)
-        self.event = event
-        self.turn = row.turn
-        self.status = row.status
-        self.generation = row.generation
-        self.created = row.created
-        self.started = row.started
-        self.asker = row.asker  # as the store has it
-        self.fingerprint = row.fingerprint
-        self.resumes = row.resumes
-        self.instance: Instance  # once it is resident
-        self.steps: dict[str, Step] = {}
-        self.order: deque[RecordRow] = deque()  # recorded observations that are not handed over yet
-        self.replaying = False
-        self.fresh: list[Step] = []  # asked for while replaying and not in the record: they begin when the replay ends
-        self.open = 0  # steps on which something in this process works, or will at once
-        self.resting = 0  # steps that rest before their next attempt or probe
-        self.in_hand = 0  # observations on their way to the handler
-        self.waits: dict[str, StepCall] = {}  # receive and ask steps without an answer
-        self.doubts = 0
-        self.timer: tuple[int, str] | None = None  # the handler's earliest
-        self.pushed = 0  # the earliest alarm that will look at it
-        self.mail: list[MailRow] | None = None  # None: not asked for yet
-        self.asking_mail = False
-        self.unread = False  # what it waits for may be in the mail
-        self.wake = row.wake  # as the store has it
-        self.awaiting = row.awaits  # as the store has it
-        self.initial: str | None = None  # the state as of its turn
-        self.released = False  # it has given up its key once: the record holds its initial state
-        self.owed_state = False  # it has given up its key, and must be handed the state as it is when its turn comes
-        self.state: str | None = None  # with waiting="release": the state so far; None: untouched
-        self.news = False  # an outcome was recorded while it was not resident
-        self.stale = False  # it became a new generation, and must be read again
-        self.recalled = False  # its record may hold effects that this start of the handler has not asked for yet
-        self.first: int | None = None  # when its first generation began, where this is a later one
-        self.handed: RecordRow | None = None  # replay: the observation handed over last
-        self.bytes = size(event.payload)  # of its event and its journal
-        self.missed: list[RecordRow] = []  # replay: timers that the handler of today has not set (yet)
+    @classmethod
+    def of(cls, row: RunRow, event: EventRow, spec: AgentSpec) -> Run:
+        """As its row says."""
+        return cls(
+            row.run,
+            run_id(row.partition, row.run),
+            row.partition,
+            spec,
+            row.key,
+            (spec.name, row.key),
+            event,
+            row.turn,
+            row.status,
+            row.generation,
+            row.created,
+            row.started,
+            row.wake,
+            row.awaits,
+            row.asker,
+            row.fingerprint,
+            row.resumes,
+            size(event.payload),
+        )
 
     def busy(self) -> bool:
         """Does the code of an attempt still run in this process?"""

@@ -186,7 +186,7 @@ class Engine:
         opened = recovery.begin(self.graph, self.store, self.clock, visiting=self._visiting)
         self._open_sinks({row.sink: row for row in opened.sinks}, opened.last_outputs)
         self.machine.desk.open(opened.store_id, opened.epoch)
-        self.runs = Runs(self.graph, self.machine.desk.keys, self._resources, self._log, self._alarm)
+        self.runs = Runs(self.graph, self.machine.desk.keys, self._resources, self._log, self._alarm, self.loop)
         self.feed(opened)
 
     def _open_sinks(self, rows: dict[str, SinkRow], last: dict[str, int]) -> None:

@@ -3,7 +3,7 @@
 One audit hook (PEP 578; docs.python.org/3/library/audit_events.html) sees every file that is opened, socket connected, process or
 thread started in this process. The rules:
 
-* it refuses only while the current thread drives a run: the thread's running loop is a `RunLoop`. The bodies of tools, probes and
+* it refuses only while the current thread drives a run. The bodies of tools, probes and
   lifespans run on the engine's loop or in threads, so nothing of them is ever refused;
 * what the handler did not ask for is let through: a lazy import with all that it does, the source lines of a traceback, a log file,
   a breakpoint. Told by the modules on the stack between the call and the run's loop (`LET_THROUGH`);
@@ -19,7 +19,6 @@ the clock, C extensions that call the system themselves.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import sysconfig
@@ -31,7 +30,7 @@ from typing import Any
 
 from millstream.engine import runloop
 from millstream.engine.places import place, theirs
-from millstream.engine.runloop import NO_IO, RunLoop
+from millstream.engine.runloop import NO_IO, RunLoop, driven
 from millstream.errors import IoInRun
 
 LET_THROUGH = frozenset(
@@ -147,14 +146,13 @@ def _hook(
     args: tuple[Any, ...],
     # Bound here: it is called for every event in the process, also when modules have been emptied at its end.
     find: Callable[[str], Callable[[tuple[Any, ...]], str] | None] = EVENTS.get,
-    running: Callable[[], Any] = asyncio._get_running_loop,
-    kind: type[RunLoop] = RunLoop,
+    running: Callable[[], RunLoop | None] = driven,
 ) -> None:
     describe = find(event)
     if describe is None:
         return
     loop = running()
-    if loop is not None and isinstance(loop, kind):
+    if loop is not None:
         _refuse(loop, describe, event, args)
 
 

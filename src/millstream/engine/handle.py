@@ -146,19 +146,22 @@ class Handle:
         arguments: str,
         key: str | None,
         policy: Policy | None,
-    ) -> Coroutine[Any, Any, str]:
-        """A tool's step; the coroutine gives the result's JSON text.
+    ) -> Coroutine[Any, Any, Any]:
+        """A tool's step; the coroutine gives its result.
 
         Raises (when awaited):
             ToolFailed, or an error that the tool declares.
         """
         step = self._identity(name)
-        asked = StepCall(step, "tool", spec.name, arguments, policy or spec.policy, key, None, Call(spec, args, kwargs))
-        if asked.policy.effect is Effect.READ:
-            return self._read(asked, spec)
-        return self._effect(asked, spec)
+        if policy is None:
+            policy = spec.policy
+        asked = StepCall(step, "tool", spec.name, arguments, policy, key, None, Call(spec, args, kwargs))
+        coroutine: Any = self._read(asked, spec) if policy.effect is Effect.READ else self._effect(asked, spec)
+        coroutine.__qualname__ = name  # for "was never awaited", and for the scope of a task that is made of it
+        waits: Coroutine[Any, Any, Any] = coroutine
+        return waits
 
-    async def _read(self, call: StepCall, spec: ToolSpec) -> str:
+    async def _read(self, call: StepCall, spec: ToolSpec) -> Any:
         future = self._ask(call)
         try:
             result, error = await future
@@ -167,9 +170,12 @@ class Handle:
             raise
         if error is not None:
             raise rebuild(spec, error)
-        return result or "null"
+        try:
+            return spec.result.decode(result or "null")
+        except (ValueError, TypeError) as problem:
+            return await self._misfit(call, spec, problem)
 
-    async def _effect(self, call: StepCall, spec: ToolSpec) -> str:
+    async def _effect(self, call: StepCall, spec: ToolSpec) -> Any:
         """Cancelling does not abandon it: it is cancelled in the tool, and the handler goes on when its outcome is recorded."""
         self._check_open()
         self.calls.append(call)
@@ -177,7 +183,14 @@ class Handle:
         result, error = await future
         if error is not None:
             raise rebuild(spec, error)
-        return result or "null"
+        try:
+            return spec.result.decode(result or "null")
+        except (ValueError, TypeError) as problem:
+            return await self._misfit(call, spec, problem)
+
+    async def _misfit(self, call: StepCall, spec: ToolSpec, problem: Exception) -> Any:
+        why = f"the recorded result of {call.step} does not fit its declared type {spec.result.name}: {problem}"
+        return await self.diverge(f"{why}. Let the type take what is recorded; a person's settlement may be given anew")
 
     def receive(self, name: str, about: str | None, read: Callable[[str], Any]) -> Coroutine[Any, Any, Mail]:
         """A durable wait for a signal; gives its value, who sent it, when (us), and its id.
@@ -237,7 +250,8 @@ class Handle:
     def _ask(self, call: StepCall) -> asyncio.Future[Any]:
         self._check_open()
         self.calls.append(call)
-        future: asyncio.Future[Any] = self.loop.create_future()
+        # Not one of ``create_future``, whose hash is its number: nobody can put this one into a set.
+        future: asyncio.Future[Any] = asyncio.Future(loop=self.loop)
         self.waiting[call.step] = future
         return future
 

@@ -26,6 +26,7 @@ class Runs:
 
     Args:
         log: told (level, text) of what asyncio reported of handlers (a task's exception that nobody saw).
+        loop: the one that all runs are driven inside of; None: whichever runs then.
         alarm: called with the number of a run and the error, in another thread, when that thread called into the run's loop:
             ``fail`` the run.
     """
@@ -37,6 +38,7 @@ class Runs:
         resources: Any,
         log: Callable[[str, str], None] = lambda level, text: None,
         alarm: Callable[[int, IoInRun], None] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         guard.install()
         self._graph = graph
@@ -45,6 +47,7 @@ class Runs:
         self._handles: dict[int, Handle] = {}
         self._log = log
         self._alarm = alarm
+        self._loop = loop
 
     def __len__(self) -> int:
         return len(self._handles)
@@ -52,7 +55,7 @@ class Runs:
     def start(self, command: Start) -> Advanced:
         """Begin a handler from the top and drive it as far as it goes."""
         loop = HandledLoop(command.run, command.at, command.id)
-        loop.alarm = self._alarm
+        loop.outer, loop.alarm = self._loop, self._alarm
         handle = Handle(
             command.id,
             command.agent,
