@@ -145,7 +145,7 @@ def decide(
         ambiguous: an *earlier* attempt ended ambiguously and nothing has told since whether it happened.
         retryable: a definite failure of a type that ``Retry.on`` names.
     """
-    if ended is Ended.SUCCEEDED:  # of every class; the look-up below hashes two enums, which are Python calls
+    if ended is Ended.SUCCEEDED:
         return Next.RECORD
     following = TRANSITIONS[effect, ended][0 if attempts_left else 1]
     if ended is Ended.FAILED and retryable and attempts_left and effect is not Effect.AT_MOST_ONCE:

@@ -132,12 +132,13 @@ class Lifecycle:
         error: dict[str, Any] | None = None,
     ) -> RecordRow:
         """Append to the run's journal."""
+        desk = self.desk
         row = RecordRow(
-            self.desk.number(),
+            desk.number(),
             run.partition,
             run.number,
             run.generation,
-            self.desk.now,
+            desk.now,
             kind,
             step,
             tool,
@@ -150,14 +151,15 @@ class Lifecycle:
             result,
             None if error is None else r.dump(error),
         )
-        self.desk.commit.append(RECORDS, row)
-        self.desk.touch(run.place)
+        desk.commit.append(RECORDS, row)
+        desk.touch(run.place)
         if result is not None or args is not None:
-            self._count(run, len(result or "") + len(args or ""))
+            more = len(result or "") + len(args or "")
+            desk.commit.bytes += more
+            self._grow(run, more)
         return row
 
-    def _count(self, run: Run, more: int) -> None:
-        self.desk.commit.bytes += more
+    def _grow(self, run: Run, more: int) -> None:
         run.bytes += more
         if run.number in self.residents:
             self.bytes += more

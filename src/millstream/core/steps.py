@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 LOST = {"type": "Lost", "message": "the process ended before the outcome was durable", "data": None}
 EXPIRED = {"type": "KeyExpired", "message": "it may have happened, and its key is not honoured any more", "data": None}
 STOPPED = {"type": "Stopped", "message": "the engine was stopped before it was sent", "data": None}
+NOT_DONE = {"type": "NotDone", "message": "its probe says that it did not happen, and its attempts are used up", "data": None}
 WITHDRAWN = {"type": "Cancelled", "message": "cancelled before it was sent", "data": None}
 
 
@@ -415,6 +416,12 @@ class Steps:
     def _decide(
         self, run: Run, step: Step, ended: Ended, result: str | None, error: dict[str, Any] | None, retryable: bool = False
     ) -> None:
+        if ended is Ended.SUCCEEDED:  # of every class, and whatever was feared before
+            if step.phase == Step.DOUBT:
+                self._leave_doubt(run, step)
+            run.open -= 1
+            self._outcome(run, step, result, None, note=None)
+            return
         policy = step.policy
         following = decide(
             policy.effect,
@@ -435,13 +442,7 @@ class Steps:
             self._leave_doubt(run, step)
         if following is Next.RECORD:
             run.open -= 1
-            if ended is Ended.NOT_DONE:
-                error = {
-                    "type": "NotDone",
-                    "message": "its probe says that it did not happen, and its attempts are used up",
-                    "data": None,
-                }
-            self._outcome(run, step, result, error, note=None)
+            self._outcome(run, step, None, NOT_DONE if ended is Ended.NOT_DONE else error, note=None)
         elif step.cancelled and not step.ambiguous and ended in (Ended.NOT_SENT, Ended.NOT_DONE):
             self.withdraw(run, step, opened=True)
         else:

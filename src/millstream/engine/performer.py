@@ -56,43 +56,26 @@ Report = Callable[[int, str, int, Outcome], None]
 """Takes the end of an attempt or probe: (run, step, attempt, outcome). Called on the loop's thread; must not raise."""
 
 
-class _Work:
+class _Work(msgspec.Struct, eq=False):
     """An attempt or a probe, from being asked for to its end."""
 
-    __slots__ = (
-        "run", "step", "attempt", "key", "spec", "fn", "args", "kwargs", "probing",
-        "task", "job", "right", "timer", "begun", "withdrawn", "timed_out", "cancelled",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        run: int,
-        step: str,
-        attempt: int,
-        key: str,
-        spec: ToolSpec,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        probing: bool,
-    ) -> None:
-        self.run = run
-        self.step = step
-        self.attempt = attempt
-        self.key = key
-        self.spec = spec
-        self.fn = fn
-        self.args = args
-        self.kwargs = kwargs
-        self.probing = probing
-        self.task: asyncio.Task[None] | None = None
-        self.job: Job | None = None
-        self.right: Right | None = None  # of a TRANSACTIONAL attempt
-        self.timer: asyncio.TimerHandle | None = None
-        self.begun = False  # a coroutine: its first step was made
-        self.withdrawn = False  # its code will never begin; the report is on its way
-        self.timed_out = False
-        self.cancelled = False
+    run: int
+    step: str
+    attempt: int
+    key: str
+    spec: ToolSpec
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    probing: bool
+    task: asyncio.Task[None] | None = None
+    job: Job | None = None
+    right: Right | None = None  # of a TRANSACTIONAL attempt
+    timer: asyncio.TimerHandle | None = None
+    begun: bool = False  # a coroutine: its first step was made
+    withdrawn: bool = False  # its code will never begin; the report is on its way
+    timed_out: bool = False
+    cancelled: bool = False
 
 
 class Performer:

@@ -436,8 +436,8 @@ class RunLoop(_Refusing):
         turns = calls = repeats = 0
         batch: list[asyncio.Handle] = []
         try:
-            while self._ready:
-                batch, self._ready = self._ready, []
+            while batch := self._ready:
+                self._ready = []
                 self._cancels_end = -1
                 self._run_turn(batch)
                 turns += 1
