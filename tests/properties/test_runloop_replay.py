@@ -28,7 +28,8 @@ import pytest
 import uvloop
 
 from millstream.engine import runloop
-from millstream.engine.runloop import HeldFuture, RunFuture, RunLoop, RunTask
+from millstream.engine.runloop import RunLoop
+from millstream.engine.tasks import HeldFuture, RunFuture, RunTask
 from millstream.errors import RunPutAway, ToolFailed
 
 SCHEDULES = 200  # of each construct

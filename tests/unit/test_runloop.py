@@ -21,7 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.engine import runloop
-from millstream.engine.runloop import HeldFuture, RunLoop, RunTask, Scope, shell_safe
+from millstream.engine.refusing import Refusing
+from millstream.engine.runloop import RunLoop
+from millstream.engine.scopes import Scope, shell_safe
+from millstream.engine.tasks import HeldFuture, RunTask
+from millstream.engine.unwinding import THROWS
 from millstream.errors import HandlerStuck, IoInRun, RunPutAway, UsageError
 
 NOW = 1_790_000_000_000_000
@@ -849,8 +853,8 @@ def test_timers_are_named_in_the_scope_of_the_task_that_set_them() -> None:
 
 # --------------------------------------------------------------------------------------------------------------------- I/O
 
-IO = sorted(name for name, value in vars(runloop._Refusing).items() if callable(value) and value.__qualname__.startswith("_no_io"))
-OTHERS = sorted(name for name, value in vars(runloop._Refusing).items() if callable(value) and name not in IO)
+IO = sorted(name for name, value in vars(Refusing).items() if callable(value) and value.__qualname__.startswith("_no_io"))
+OTHERS = sorted(name for name, value in vars(Refusing).items() if callable(value) and name not in IO)
 
 
 def test_nothing_of_an_asyncio_loop_is_left_open() -> None:
@@ -1078,11 +1082,11 @@ def test_a_handler_that_never_gives_up_is_left_behind_and_told_of() -> None:
     loop, task = started(handler())
     loop.put_away(AWAY)
     assert task.done()
-    assert thrown == runloop.THROWS + 1  # the last one is the GeneratorExit of close()
+    assert thrown == THROWS + 1  # the last one is the GeneratorExit of close()
     assert "handler catches BaseException and goes on" in loop.problems[0]["message"]
     del loop, task
     gc.collect()  # it would hang here, in the end of the coroutine
-    assert thrown == runloop.THROWS + 1
+    assert thrown == THROWS + 1
 
 
 def test_timeouts_and_cancel_scopes_work_on_the_way_out() -> None:

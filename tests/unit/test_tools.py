@@ -176,9 +176,10 @@ def test_a_tool_that_was_never_awaited_is_reported_by_its_name() -> None:
     async def forgetful(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> None:
         note()  # type: ignore[unused-coroutine]
 
-    with AppRun(app) as world, pytest.warns(RuntimeWarning, match="coroutine 'note' was never awaited"):
+    with AppRun(app) as world:
         world.send(source, {"k": "a"})
-        world.settle()
+        with pytest.warns(RuntimeWarning, match="coroutine 'note' was never awaited"):
+            world.settle()
 
 
 # --- using

@@ -1,10 +1,10 @@
 """Which loop an async generator belongs to, so that one that is dropped half way is closed there.
 
-Python tells of async generators through two hooks of the thread (PEP 525, ``sys.set_asyncgen_hooks``): one is called when a generator
-is first iterated, and the other, if it is still open, when nobody refers to it any more. An asyncio loop sets them for as long
-as it runs. The loops of runs are driven inside of one, thousands of times a second, and to set the hooks each time would cost a
-twentieth of all CPU, because Python audits every change of them [M: 0.6 us each, eight a request]. So one pair is set for all runs
-of a thread: it passes on what no run has opened to the hooks that were there before, which go when the outer loop ends.
+Python tells of async generators through two hooks of the thread (PEP 525, ``sys.set_asyncgen_hooks``): one is called when a
+generator is first iterated, and the other, if it is still open, when nobody refers to it any more. An asyncio loop sets them for
+as long as it runs. The loops of runs are driven inside of one, thousands of times a second, and to set the hooks each time would
+cost a twentieth of all CPU, because Python audits every change of them [M: 0.6 us each, eight a request]. So one pair is set for
+all runs of a thread: it passes on what no run has opened to the hooks that were there before, and goes when the outer loop ends.
 
 A generator takes the second hook that it will call along when it is first iterated. ``_owners`` tells that hook whose the generator
 is, by its address: every generator that calls it was seen by the first one, so an address that was freed and is used again is

@@ -30,7 +30,8 @@ from typing import Any
 
 from millstream.engine import runloop
 from millstream.engine.places import place, theirs
-from millstream.engine.runloop import NO_IO, RunLoop, driven
+from millstream.engine.refusing import NO_IO
+from millstream.engine.runloop import RunLoop, driven
 from millstream.errors import IoInRun
 
 LET_THROUGH = frozenset(

@@ -22,7 +22,9 @@ from millstream.core.text import clean, key_text, text_of
 from millstream.core.times import utc
 from millstream.engine.outcomes import plain, rebuild, trace_of
 from millstream.engine.performer import Call
-from millstream.engine.runloop import HeldFuture, RunLoop, shell_safe
+from millstream.engine.runloop import RunLoop
+from millstream.engine.scopes import shell_safe
+from millstream.engine.tasks import HeldFuture
 from millstream.errors import AskFailed, Deadlock, NotFound, RunPutAway, ToolFailed
 
 Outcome = tuple[str | None, dict[str, Any] | None]

@@ -32,10 +32,8 @@ Everything here belongs to one thread.
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import heapq
-import re
 import sys
 import weakref
 from bisect import insort
@@ -44,11 +42,15 @@ from contextlib import contextmanager
 from contextvars import Context, copy_context
 from operator import attrgetter, is_, itemgetter
 from threading import get_ident
-from types import CodeType, FrameType, MethodType
-from typing import Any, NoReturn, TypeVarTuple, Unpack
+from types import FrameType, MethodType
+from typing import Any, TypeVarTuple, Unpack
 
 from millstream.engine import asyncgens
 from millstream.engine.places import place, theirs
+from millstream.engine.refusing import Refusing
+from millstream.engine.scopes import Scope, made_by_wait_for, name_of, shell_safe
+from millstream.engine.tasks import RunFuture, RunTask, RunTimer
+from millstream.engine.unwinding import THROWS, finish, unwind
 from millstream.errors import HandlerStuck, IoInRun, RunPutAway, UsageError
 
 STUCK = 100_000
@@ -60,9 +62,6 @@ A wide handler (a ``gather`` of 100,000) runs as many in a few turns, and ends.
 POLLS = 100
 """Identical turns, in which no task took a step, after which a drain leaves the polling callbacks for the next one."""
 
-THROWS = 100
-"""How often a task that goes on awaiting is told that it is put away, before its coroutine is closed."""
-
 NEVER = 2**62
 """A time in microseconds that does not come (some 146,000 years): a timer due then or later is not kept in the heap."""
 
@@ -73,251 +72,14 @@ _TRACKED_TIMERS = 64  # below this, cancelled timers are left in the heap until 
 _ONE_CURRENT_TASK = sys.version_info >= (3, 14)  # from 3.14 a thread, not a loop, has one current task
 
 
-# ---------------------------------------------------------------------------------------------------------------- scopes
-
-
-class Scope:
-    """A place in the structure of a run, which names the steps, timers and scopes inside it."""
-
-    __slots__ = ("path", "_seen")
-
-    def __init__(self, path: str) -> None:
-        self.path = path  # "" at the root
-        self._seen: dict[str, int] | None = None  # made late: most scopes name nothing
-
-    def identity(self, name: str) -> str:
-        """Name the next occurrence of ``name`` here: ``charge``, ``charge:2``; in a scope ``worker:3/charge``."""
-        if self._seen is None:
-            self._seen = {}
-        occurrence = self._seen[name] = self._seen.get(name, 0) + 1
-        if occurrence > 1:
-            name = f"{name}:{occurrence}"
-        return f"{self.path}/{name}" if self.path else name
-
-    def child(self, name: str) -> Scope:
-        """Make the scope of the next occurrence of ``name``; it is counted together with the steps of that name."""
-        return Scope(self.identity(name))
-
-    def __repr__(self) -> str:
-        return f"<Scope {self.path or '(root)'}>"
-
-
-@functools.lru_cache(maxsize=1024)
-def shell_safe(name: str) -> str:
-    """Give ``name`` as it may stand in an identity: without ``.<locals>``, and ``_`` for all but ``A-Za-z0-9_.-``."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name.replace(".<locals>", "")) or "_"
-
-
-def _name_of(coro: Any) -> str:
-    """Name the scope of a task by its coroutine.
-
-    anyio (4.14 on) wraps what it is given into a coroutine of its own, so that all its tasks would have one name, and
-    another one than with earlier versions: the wrapped coroutine is what counts.
-    """
-    name: str = getattr(coro, "__qualname__", None) or type(coro).__name__
-    if name == "TaskHandle._run_coro":
-        frame = getattr(coro, "cr_frame", None)
-        inner = getattr(frame.f_locals.get("self"), "_coro", None) if frame is not None else None
-        name = getattr(inner, "__qualname__", None) or name
-    return shell_safe(name)
-
-
-_WAIT_FOR: CodeType = asyncio.wait_for.__code__
-_ENSURE: tuple[CodeType, ...] = tuple(
-    function.__code__
-    for function in (asyncio.ensure_future, getattr(asyncio.tasks, "_ensure_future", None))
-    if function is not None
-)
-
-
-def _made_by_wait_for() -> bool:
-    """Whether the caller of `RunLoop.create_task` is ``asyncio.wait_for``.
-
-    3.11 makes a task for what it waits for; 3.12 and later await it in place, and make a task (that never starts) only
-    where the time is already up. In both cases it is no place of its own in the structure of the run.
-    """
-    frame = sys._getframe(2)
-    code = frame.f_code
-    while code is _ENSURE[0] or code is _ENSURE[-1]:
-        if frame.f_back is None:
-            return False
-        frame = frame.f_back
-        code = frame.f_code
-    return code is _WAIT_FOR
-
-
-# ------------------------------------------------------------------------------------------------ tasks, futures, timers
-
-
-class RunTask(asyncio.Task[Any]):
-    """A task of a run. It is hashed by its number, so that sets of tasks iterate alike, live and replayed.
-
-    Equality stays identity. The numbers of one run follow each other in the hash too, so that a set of a few tasks does not
-    depend on the order in which they were put in (``asyncio.all_tasks`` puts them in as the whole process made them).
-    """
-
-    __slots__ = ("number", "scope", "context", "_hash")
-
-    def __init__(
-        self, coro: Any, loop: RunLoop, number: int, scope: Scope, name: str | None, context: Context, **options: Any
-    ) -> None:
-        self.number = number  # 1 is the handler itself
-        self.scope = scope
-        self.context = context  # 3.11 has no get_context()
-        self._hash = loop._salt + number  # asyncio hashes a task while it makes it
-        super().__init__(coro, loop=loop, name=name if name is not None else f"Task-{number}", context=context, **options)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        if sys._getframe(1).f_code.co_name == "_deliver_cancellation":  # anyio's CancelScope
-            loop: Any = self.get_loop()
-            return bool(loop._cancel_in_order(self, msg))
-        return super().cancel(msg)
-
-
-class RunFuture(asyncio.Future[Any]):
-    """A future of a run, hashed by number like `RunTask`; `RunLoop.create_future` makes them."""
-
-    __slots__ = ("_hash",)
-
-    def __init__(self, loop: RunLoop) -> None:
-        super().__init__(loop=loop)
-        loop._futures_made += 1
-        self._hash = loop._salt - loop._futures_made
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
-class HeldFuture(RunFuture):
-    """The future of a step that a cancellation does not abandon: whoever awaits it goes on when its outcome is recorded.
-
-    It takes the cancellation without ending, and keeps its message: anyio knows its own cancellations by it. A coroutine that
-    catches CancelledError and awaits anew would not do: it takes a step each time, and anyio cancels it again in every turn.
-
-    Attributes:
-        asked: whether its cancellation was asked for.
-    """
-
-    __slots__ = ("asked", "_message", "_on_cancel")
-
-    def __init__(self, loop: RunLoop, on_cancel: Callable[[], object]) -> None:
-        """``on_cancel`` is called once, when a cancellation is first asked for (not by a run on its way out)."""
-        super().__init__(loop)
-        self.asked = False
-        self._message: Any | None = None
-        self._on_cancel: Callable[[], object] | None = on_cancel
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        loop: Any = self.get_loop()
-        on_cancel, self._on_cancel = self._on_cancel, None
-        if self.done() or loop.closed:
-            return super().cancel(msg)
-        self._message = msg
-        if on_cancel is not None:
-            self.asked = True
-            on_cancel()
-        return True
-
-    def end(self) -> None:
-        """Its outcome is recorded: the cancellation that was asked for takes place now."""
-        super().cancel(self._message)
-
-
-class _Timer(asyncio.TimerHandle):
-    """A timer with its identity. ``_scheduled`` (asyncio's own flag) says that it was neither fired nor cancelled."""
-
-    __slots__ = ("identity",)
-
-    identity: str
-    _scheduled: bool
-
-
-# ---------------------------------------------------------------------------------------------------------- what is refused
-
-
-NO_IO = "A run cannot do I/O itself, because a replay could not repeat it: do this in a tool, or record it with ctx.step(name, fn)."
-
-
-def _no_io(method: str, *also: str) -> Any:
-    """Make the loop method that stands in for I/O; ``also`` names the public functions that end there."""
-    call = f"loop.{method}()" + (f" (by {' or '.join(also)})" if also else "")
-
-    def refuse(self: RunLoop, *args: Any, **kwargs: Any) -> NoReturn:
-        raise IoInRun(f"run {self.name}: {call} was called in a handler. {NO_IO}")
-
-    refuse.__name__ = method
-    return refuse
-
-
-def _not_yours(method: str, instead: str) -> Any:
-    """Make the loop method that belongs to whoever drives an ordinary loop, and so to the engine alone."""
-
-    def refuse(self: RunLoop, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UsageError(f"run {self.name}: loop.{method}() was called on the loop of a run, which the engine drives: {instead}.")
-
-    refuse.__name__ = method
-    return refuse
-
-
-class _Refusing(asyncio.AbstractEventLoop):
-    """All of asyncio's loop that a run cannot have."""
-
-    create_connection: Any = _no_io("create_connection", "asyncio.open_connection")
-    create_server: Any = _no_io("create_server", "asyncio.start_server")
-    create_unix_connection: Any = _no_io("create_unix_connection", "asyncio.open_unix_connection")
-    create_unix_server: Any = _no_io("create_unix_server", "asyncio.start_unix_server")
-    create_datagram_endpoint: Any = _no_io("create_datagram_endpoint")
-    connect_accepted_socket: Any = _no_io("connect_accepted_socket")
-    connect_read_pipe: Any = _no_io("connect_read_pipe")
-    connect_write_pipe: Any = _no_io("connect_write_pipe")
-    subprocess_exec: Any = _no_io("subprocess_exec", "asyncio.create_subprocess_exec")
-    subprocess_shell: Any = _no_io("subprocess_shell", "asyncio.create_subprocess_shell")
-    start_tls: Any = _no_io("start_tls")
-    sendfile: Any = _no_io("sendfile")
-    getaddrinfo: Any = _no_io("getaddrinfo")
-    getnameinfo: Any = _no_io("getnameinfo")
-    add_reader: Any = _no_io("add_reader")
-    remove_reader: Any = _no_io("remove_reader")
-    add_writer: Any = _no_io("add_writer")
-    remove_writer: Any = _no_io("remove_writer")
-    sock_recv: Any = _no_io("sock_recv")
-    sock_recv_into: Any = _no_io("sock_recv_into")
-    sock_recvfrom: Any = _no_io("sock_recvfrom")
-    sock_recvfrom_into: Any = _no_io("sock_recvfrom_into")
-    sock_sendall: Any = _no_io("sock_sendall")
-    sock_sendto: Any = _no_io("sock_sendto")
-    sock_connect: Any = _no_io("sock_connect")
-    sock_accept: Any = _no_io("sock_accept")
-    sock_sendfile: Any = _no_io("sock_sendfile")
-    add_signal_handler: Any = _no_io("add_signal_handler")
-    remove_signal_handler: Any = _no_io("remove_signal_handler")
-    run_in_executor: Any = _no_io("run_in_executor", "asyncio.to_thread")
-    set_default_executor: Any = _no_io("set_default_executor")
-
-    run_forever: Any = _not_yours("run_forever", "await what you wait for")
-    run_until_complete: Any = _not_yours("run_until_complete", "await the coroutine")
-    stop: Any = _not_yours("stop", "return from the handler")
-    close: Any = _not_yours("close", "return from the handler")
-    shutdown_asyncgens: Any = _not_yours("shutdown_asyncgens", "close a generator with contextlib.aclosing")
-    shutdown_default_executor: Any = _not_yours("shutdown_default_executor", "a run has no executor")
-    set_exception_handler: Any = _not_yours("set_exception_handler", "it collects the problems of the run itself")
-    set_debug: Any = _not_yours("set_debug", "debug the handler in a test")
-
-
-# ------------------------------------------------------------------------------------------------------------------- the loop
-
-
 _driven: dict[int, RunLoop] = {}
 
 
 def driven(thread: Callable[[], int] = get_ident, runs: dict[int, RunLoop] = _driven) -> RunLoop | None:
     """The loop of the run that is being driven in this thread.
 
-    As ``asyncio._get_running_loop()`` would say, which until Python 3.14 asks the system for the process's id each time [M: 1.5 us]. (The
-    defaults are for the audit hook, which is also called when modules have been emptied at the end of the process.)
+    As ``asyncio._get_running_loop()`` would say, which until Python 3.14 asks the system for the process id each time [M: 1.5 us].
+    (The defaults are for the audit hook, which is also called when modules have been emptied at the end of the process.)
     """
     return runs.get(thread())
 
@@ -326,7 +88,7 @@ _Outer = tuple[asyncio.AbstractEventLoop | None, "RunLoop | None", Any, Any]
 """What to go back to: the loop and the run in whose midst this one is driven, the task of that loop, and the thread's hooks."""
 
 
-class RunLoop(_Refusing):
+class RunLoop(Refusing):
     """The loop of one run.
 
     The engine's way through it: ``start``; then for every fact set ``at``, complete a future or ``fire`` a timer, ``drain``;
@@ -346,9 +108,9 @@ class RunLoop(_Refusing):
     """
 
     __slots__ = (
-        "run", "name", "at", "closed", "problems", "outer", "alarm", "_salt", "_thread", "_running", "_ready", "_root", "_unfinished",
-        "_tasks_made", "_futures_made", "_timers", "_heap", "_timers_made", "_generators", "_opened_at", "_dropped", "_cancels",
-        "_cancels_from", "_cancels_end",
+        "run", "name", "at", "closed", "problems", "outer", "alarm", "_salt", "_thread", "_running", "_ready", "_root",
+        "_unfinished", "_tasks_made", "_futures_made", "_timers", "_heap", "_timers_made", "_generators", "_opened_at", "_dropped",
+        "_cancels", "_cancels_from", "_cancels_end",
     )  # fmt: skip
 
     def __init__(self, run: int, at: int, name: str | None = None) -> None:
@@ -367,8 +129,8 @@ class RunLoop(_Refusing):
         self._unfinished: dict[RunTask, None] = {}
         self._tasks_made = 0
         self._futures_made = 0
-        self._timers: dict[str, _Timer] | None = None  # the live ones by identity
-        self._heap: list[tuple[int, int, _Timer]] = []  # (due, order set, timer); fired and cancelled ones linger
+        self._timers: dict[str, RunTimer] | None = None  # the live ones by identity
+        self._heap: list[tuple[int, int, RunTimer]] = []  # (due, order set, timer); fired and cancelled ones linger
         self._timers_made = 0
         self._generators: weakref.WeakKeyDictionary[AsyncGenerator[Any, Any], None] | None = None  # open, in order
         self._opened_at: set[int] | None = None  # the addresses of all that were ever opened
@@ -485,7 +247,7 @@ class RunLoop(_Refusing):
             if isinstance(task, asyncio.Task):
                 frame = _where_it_waits(task.get_coro())
                 where = f" at {place(frame.f_code.co_filename, frame.f_lineno)}" if frame is not None else ""
-                busy = f" Last ready: {task.get_name()} ({_name_of(task.get_coro())}){where}."
+                busy = f" Last ready: {task.get_name()} ({name_of(task.get_coro())}){where}."
                 break
         return (
             f"run {self.name}: the handler ran {calls} callbacks without waiting for a step, a timer or a signal.{busy} "
@@ -554,7 +316,7 @@ class RunLoop(_Refusing):
     def call_at(
         self, when: float, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        timer = _Timer(when, callback, args, self, context)
+        timer = RunTimer(when, callback, args, self, context)
         if self.closed:
             timer.cancel()
             return timer
@@ -584,7 +346,7 @@ class RunLoop(_Refusing):
         return due
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        assert isinstance(handle, _Timer)
+        assert isinstance(handle, RunTimer)
         if not handle._scheduled:
             return
         handle._scheduled = False
@@ -649,8 +411,8 @@ class RunLoop(_Refusing):
         ``eager_start=True`` works from Python 3.12 on, as deterministically as any other start.
         """
         scope = self.scope
-        if not _made_by_wait_for():
-            scope = scope.child(_name_of(coro))
+        if not made_by_wait_for():
+            scope = scope.child(name_of(coro))
         return self._make_task(coro, scope, name, context, **options)
 
     def _make_task(self, coro: Any, scope: Scope, name: str | None, context: Context | None, **options: Any) -> RunTask:
@@ -730,7 +492,7 @@ class RunLoop(_Refusing):
         if self.closed or not self._running or here != self._thread or here == _collecting_in:
             self._dropped.append(generator)
         else:
-            scope = self.scope.child(f"{_name_of(generator)}.aclose")
+            scope = self.scope.child(f"{name_of(generator)}.aclose")
             self._make_task(generator.aclose(), scope, None, None)
 
     # The end
@@ -765,9 +527,9 @@ class RunLoop(_Refusing):
                 if not tasks:
                     break
                 for task in reversed(tasks):
-                    self._unwind(task, error, interrupts)
+                    unwind(self, task, error, interrupts)
                 ended += tasks
-            self._finish(ended, error, interrupts)
+            finish(ended, error, interrupts)
         finally:
             self._hand_back(outer)
             self._unfinished.clear()
@@ -793,63 +555,6 @@ class RunLoop(_Refusing):
         self._generators = None
         self._dropped = []
         return [self._make_task(generator.aclose(), self._root, None, None) for generator in generators]
-
-    def _unwind(self, task: RunTask, error: RunPutAway, interrupts: list[BaseException]) -> None:
-        """Drive one coroutine to its end by hand, as the current task and in its context.
-
-        Not through the loop: a `TaskGroup` or a ``gather`` would turn the end of one task into the cancellation of others,
-        whose ``except CancelledError`` would then compensate for something that did not happen.
-        """
-        coro: Any = task.get_coro()
-        asyncio.tasks._enter_task(self, task)
-        try:
-            for _ in range(THROWS):
-                task.context.run(coro.throw, RunPutAway(*error.args))  # a new one each time: it gathers traceback and context
-            task.context.run(coro.close)
-        except KeyboardInterrupt as end:
-            interrupts.append(end)
-        except BaseException as end:  # StopIteration: it returned; anything else: how it left, of interest to nobody now
-            end.__traceback__ = None  # it holds this frame
-        finally:
-            asyncio.tasks._leave_task(self, task)
-        if getattr(coro, "cr_frame", None) is not None:
-            self._let_be(coro)
-        self._unfinished.pop(task, None)
-        waiter: Any = task._fut_waiter  # type: ignore[attr-defined]
-        if waiter is not None:  # task -> future -> wake-up -> task would be a cycle, and no callback of this loop runs any more
-            for callback, _ in waiter._callbacks or ():
-                waiter.remove_done_callback(callback)
-            if sys.version_info >= (3, 14):
-                asyncio.future_discard_from_awaited_by(waiter, task)
-
-    def _let_be(self, coro: Any) -> None:
-        """Leak a coroutine that catches even the GeneratorExit of ``close()`` and goes on.
-
-        When it was freed, Python would close it once more, without a loop: what it awaits then fails at once, it catches that
-        too, and the process hangs in it for ever.
-        """
-        import ctypes
-
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(coro))
-        message = f"{_name_of(coro)} catches BaseException and goes on: it cannot be put away, and stays in memory"
-        self.problems.append({"message": message})
-
-    def _finish(self, tasks: list[RunTask], error: RunPutAway, interrupts: list[BaseException]) -> None:
-        """Mark the unwound tasks done and tell those who want to know: anyio frees a task's state in a done-callback."""
-        callbacks: list[tuple[RunTask, Any, Context]] = []
-        for task in tasks:
-            if task.done():
-                continue  # it had just ended when an interrupt came
-            callbacks += [(task, *entry) for entry in task._callbacks or ()]
-            asyncio.Future.set_exception(task, RunPutAway(*error.args))  # a task refuses this; its base does not
-            task._log_traceback = False
-        for task, callback, context in callbacks:
-            try:
-                context.run(callback, task)
-            except KeyboardInterrupt as end:
-                interrupts.append(end)
-            except BaseException as end:
-                end.__traceback__ = None
 
 
 def _where_it_waits(coro: Any) -> FrameType | None:
