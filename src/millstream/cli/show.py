@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from millstream.cli.folders import Data, Json, looking, option
-from millstream.cli.listing import arguments, call, cancelled, decoded, doubt_json, run_json, waits, ways_to_settle
 from millstream.cli.output import (
     bold,
     brief_time,
@@ -30,6 +29,7 @@ from millstream.cli.output import (
     width,
     wrapped,
 )
+from millstream.cli.rows import arguments, call, cancelled, decoded, doubt_json, run_json, waits, ways_to_settle
 from millstream.cli.tracebacks import place, without_ours
 
 if TYPE_CHECKING:
