@@ -37,6 +37,7 @@ from millstream.cli.rows import (
     doubt_json,
     doubt_step,
     error_line,
+    id_of,
     run_json,
     waits,
     ways_to_settle,
@@ -123,12 +124,10 @@ def _cancelled_by(store: SqliteStore, rows: list[RunRow]) -> dict[int, str]:
 
 
 def _run_cells(row: RunRow, event: EventRow | None, cancelled_by: str | None) -> list[str]:
-    from millstream.core.identity import run_id
-
     took = "" if row.finished is None or row.started is None else span(row.finished - row.started)
     event_id = "" if event is None else cut(event.id, 40)
     return [
-        run_id(row.partition, row.run),
+        id_of(row),
         row.agent,
         row.key,
         row.status,

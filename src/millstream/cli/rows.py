@@ -26,10 +26,8 @@ SETTLEMENTS = (
 
 
 def run_json(row: RunRow, event: EventRow | None) -> dict[str, Any]:
-    from millstream.core.identity import run_id
-
     return {
-        "run": run_id(row.partition, row.run),
+        "run": id_of(row),
         "agent": row.agent,
         "key": row.key,
         "status": row.status,
@@ -38,6 +36,13 @@ def run_json(row: RunRow, event: EventRow | None) -> dict[str, Any]:
         "finished": rfc3339_or_none(row.finished),
         "error": decoded_or_none(row.error),
     }
+
+
+def id_of(row: RunRow) -> str:
+    """The public id of a run."""
+    from millstream.core.identity import run_id
+
+    return run_id(row.partition, row.run)
 
 
 def cancelled(row: RunRow, by: str | None) -> str | None:
