@@ -4,9 +4,9 @@ Rules:
 
 * public is what ``millstream`` and ``millstream.testing`` export, with every member whose name has no underscore;
 * the order and the headings are those of ``__all__`` and its comments;
-* a docstring is read as it is written everywhere here: prose, then ``Args:``, ``Attributes:`` and ``Raises:``. A field is described
-  in ``Attributes:``, by the string below it, or by the comment beside it;
-* types are the text of the annotations, those of all overloads together, so that the page is the same on every Python;
+* a field is described in ``Attributes:`` of its class, by the string below it, or by the comment beside it (``docstrings.py`` reads
+  them);
+* signatures and types are those of the code, as text (``signatures.py`` writes them);
 * what has no description gets none, and tests/docs/test_reference.py says so.
 """
 
@@ -14,19 +14,16 @@ from __future__ import annotations
 
 import ast
 import enum
-import functools
 import importlib
 import inspect
-import io
-import itertools
-import re
-import sys
 import textwrap
-import tokenize
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from docstrings import Doc, joined, texts_below, texts_beside
+from signatures import Item, default_text, is_struct, parameters_of, signature_of, types_text
 
 PAGE = Path(__file__).parent / "reference.md"
 WIDTH = 132
@@ -59,15 +56,6 @@ the docstrings, not this page.
 * `await` in front of a signature: the call gives something to await, and its result stands behind the arrow. What it raises, it
   raises at once, if nothing else is said.
 """
-
-
-class Item(NamedTuple):
-    """A parameter, a field or a property."""
-
-    name: str
-    type: str | None
-    default: str | None
-    text: str | None  # None: nothing describes it
 
 
 class Entry(NamedTuple):
@@ -140,16 +128,16 @@ def _value_text(name: str) -> str:
     """Of a value, which has no docstring of its own: the string below its assignment."""
     lazy = importlib.import_module("millstream")
     home = importlib.import_module(f"millstream.{lazy._MODULE_OF[name]}")
-    return _below(ast.parse(inspect.getsource(home)).body).get(name, "")
+    return texts_below(ast.parse(inspect.getsource(home)).body).get(name, "")
 
 
 def _class(name: str, kind: type) -> Entry:
     doc = Doc(inspect.cleandoc(kind.__doc__ or ""))
     parameters: list[Item] = []
     signature = None
-    if name not in MADE_FOR_YOU and not issubclass(kind, enum.Enum) and ("__init__" in vars(kind) or _is_struct(kind)):
-        parameters = [] if _is_struct(kind) else list(_parameters(kind.__init__, doc))
-        signature = _signature(name, kind.__init__ if "__init__" in vars(kind) else kind)
+    if name not in MADE_FOR_YOU and not issubclass(kind, enum.Enum) and ("__init__" in vars(kind) or is_struct(kind)):
+        parameters = [] if is_struct(kind) else list(parameters_of(kind.__init__, doc.args))
+        signature = signature_of(name, kind.__init__ if "__init__" in vars(kind) else kind)
     attributes = {item.name: item for item in _attributes(kind, doc)}
     for place, item in enumerate(parameters):  # what is kept under its name is described once
         kept = attributes.pop(item.name, None)
@@ -161,7 +149,7 @@ def _class(name: str, kind: type) -> Entry:
 
 def _function(name: str, fn: Callable[..., Any]) -> Entry:
     doc = Doc(inspect.cleandoc(fn.__doc__ or ""))
-    return Entry(name, fn, _signature(name, fn), doc.prose, list(_parameters(fn, doc)), [], doc.raises, [])
+    return Entry(name, fn, signature_of(name, fn), doc.prose, list(parameters_of(fn, doc.args)), [], doc.raises, [])
 
 
 def _methods(name: str, kind: type) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -175,7 +163,7 @@ def _methods(name: str, kind: type) -> Iterator[tuple[str, Callable[..., Any]]]:
 def _attributes(kind: type, doc: Doc) -> Iterator[Item]:
     """Fields, properties, and what ``__init__`` puts into ``self``."""
     tree = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0])
-    described = {**_beside(kind), **_below(tree.body)}
+    described = {**texts_beside(kind), **texts_below(tree.body)}
     found: dict[str, Item] = {}
     if issubclass(kind, enum.Enum):
         for member in kind:
@@ -183,14 +171,14 @@ def _attributes(kind: type, doc: Doc) -> Iterator[Item]:
     for name, annotation in inspect.get_annotations(kind).items():
         if not name.startswith("_"):
             default = _field_default(kind, name) if kind.__name__ not in MADE_FOR_YOU else None
-            found[name] = Item(name, _types([annotation], kind), default, described.get(name))
+            found[name] = Item(name, types_text([annotation], kind), default, described.get(name))
     for name in _assigned(tree):
         found.setdefault(name, Item(name, None, None, described.get(name)))
     for name, value in vars(kind).items():
         if isinstance(value, property) and f"{kind.__name__}.{name}" not in BETWEEN_LAYERS and not name.startswith("_"):
             returns = inspect.get_annotations(value.fget).get("return")  # type: ignore[arg-type]
-            text = None if value.__doc__ is None else _joined(Doc(inspect.cleandoc(value.__doc__)).prose)
-            found[name] = Item(name, _types([returns], kind), None, text)
+            text = None if value.__doc__ is None else joined(Doc(inspect.cleandoc(value.__doc__)).prose)
+            found[name] = Item(name, types_text([returns], kind), None, text)
     for name, text in doc.attributes.items():
         known = found.get(name, Item(name, None, None, None))
         found[name] = known._replace(text=text)
@@ -215,221 +203,11 @@ def _assigned(tree: ast.ClassDef) -> list[str]:
     return [name for name in dict.fromkeys(names) if not name.startswith("_")]
 
 
-def _below(body: list[ast.stmt]) -> dict[str, str]:
-    """What the string below an assignment says of it."""
-    found = {}
-    for node, following in itertools.pairwise(body):
-        if not isinstance(node, ast.Assign | ast.AnnAssign) or not isinstance(following, ast.Expr):
-            continue
-        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-        if isinstance(target, ast.Name) and isinstance(following.value, ast.Constant) and isinstance(following.value.value, str):
-            found[target.id] = _joined(_markdown(inspect.cleandoc(following.value.value)))
-    return found
-
-
-def _beside(kind: type) -> dict[str, str]:
-    """What the comment beside a field, or beside ``self.field = ...``, says of it."""
-    found = {}
-    text = textwrap.dedent(inspect.getsource(kind))
-    lines = text.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        before = lines[token.start[0] - 1][: token.start[1]] if token.type == tokenize.COMMENT else ""
-        field = re.match(r"\s*(?:self\.)?(\w+)(?:: [^=]+)?(?: = .*)?$", before.rstrip())
-        if field is not None and not token.string.startswith("# type:"):
-            found[field[1]] = token.string.lstrip("# ")
-    return found
-
-
-def _is_struct(kind: type) -> bool:
-    return hasattr(kind, "__struct_fields__")
-
-
 def _field_default(kind: type, name: str) -> str | None:
-    if not _is_struct(kind):
+    if not is_struct(kind):
         return None
     parameter = inspect.signature(kind).parameters[name]
-    return None if parameter.default is parameter.empty else _default(parameter.default)
-
-
-# --- signatures -----------------------------------------------------------------------------------------------------------------
-
-
-STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
-
-
-def _parameters(fn: Callable[..., Any], doc: Doc) -> Iterator[Item]:
-    variants = typing.get_overloads(fn) or [fn]
-    for parameter in _of_caller(fn):
-        given = [
-            inspect.signature(variant).parameters[parameter.name].annotation
-            for variant in variants
-            if parameter.name in inspect.signature(variant).parameters
-        ]
-        kinds = [kind for kind in given if kind not in (parameter.empty, "None")] or [parameter.annotation]
-        default = None if parameter.default is parameter.empty else _default(parameter.default)
-        star = STARS.get(parameter.kind, "")
-        text = doc.args.get(parameter.name)
-        yield Item(star + parameter.name, None if parameter.empty in kinds else _types(kinds, fn), default, text)
-
-
-def _of_caller(fn: Callable[..., Any]) -> list[inspect.Parameter]:
-    return [parameter for parameter in inspect.signature(fn).parameters.values() if parameter.name != "self"]
-
-
-def _signature(name: str, fn: Callable[..., Any]) -> str:
-    shown, last = [], None
-    for parameter in _of_caller(fn):
-        if last is inspect.Parameter.POSITIONAL_ONLY and parameter.kind is not last:
-            shown.append("/")
-        if parameter.kind is parameter.KEYWORD_ONLY and last not in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL):
-            shown.append("*")
-        star = STARS.get(parameter.kind, "")
-        default = "" if parameter.default is parameter.empty else f"={_default(parameter.default)}"
-        shown.append(f"{star}{parameter.name}{default}")
-        last = parameter.kind
-    called = name.removesuffix(".__call__")
-    returns = "" if inspect.isclass(fn) or fn.__name__ == "__init__" else _returns(fn)
-    awaited = re.fullmatch(r"Coroutine\[Any, Any, (.*)\]", returns)
-    if awaited:
-        called, returns = f"await {called}", awaited[1]
-    behind = f" -> {returns}" if returns else ""
-    line = f"{called}({', '.join(shown)}){behind}"
-    return line if len(line) <= 100 else f"{called}(\n" + "".join(f"    {part},\n" for part in shown) + f"){behind}"
-
-
-def _returns(fn: Callable[..., Any]) -> str:
-    """What it gives; of overloads, the one that tells most."""
-    found = [_types([variant.__annotations__["return"]], fn) for variant in typing.get_overloads(fn) or [fn]]
-    found = [text for text in found if not re.search(r"\b_\w", text)]
-    return max(found, key=lambda text: len(re.findall(r"\b[A-Z]\b", text)))
-
-
-def _default(value: object) -> str:
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, enum.Enum):
-        return f"{type(value).__name__}.{value.name}"
-    if inspect.isclass(value):
-        return value.__name__
-    if _is_struct(type(value)):
-        return f"{type(value).__name__}()"
-    if type(value).__name__ == "datetime":
-        return repr(value.isoformat()).replace("'", '"')  # type: ignore[attr-defined]
-    return "..." if " object at " in repr(value) else repr(value)  # a mark for "not given"
-
-
-def _types(annotations: list[Any], where: Any) -> str:
-    """Annotations as text: those of several overloads together, each member once, aliases of this package resolved."""
-    members: dict[str, str] = {}
-    for annotation in annotations:
-        text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-        for member in _members(_resolved(text.strip("'\""), _names(where))):
-            plain = re.sub(r"\b[A-Z]\b", "Any", member)
-            if plain not in members or members[plain] == plain:
-                members[plain] = member
-    if "Any" in members and len(members) > 1 and len(annotations) > 1:
-        members.pop("Any")
-    none = members.pop("None", None)
-    return " | ".join([*members.values(), *([none] if none else [])])
-
-
-@functools.cache
-def _names(where: Any) -> dict[str, Any]:
-    return vars(sys.modules[where.__module__])
-
-
-def _resolved(text: str, names: dict[str, Any]) -> str:
-    def replaced(match: re.Match[str]) -> str:
-        name, value = match[0], names.get(match[0])
-        if typing.get_origin(value) is typing.Literal:
-            return " | ".join(f'"{choice}"' for choice in typing.get_args(value))
-        if name == "Json":
-            return "dict[str, Any]"
-        if name == "Field":
-            return "str | Callable[[Any], object]"
-        return name
-
-    text = re.sub(r"Literal\[([^]]*)\]", lambda match: match[1].replace(", ", " | "), text)
-    text = re.sub(r"\b[A-Z]\w+\b", replaced, text).replace("'", '"')
-    return re.sub(r"\bUnpack\[(\w+)\]", r"\1", re.sub(r"\bUnpack\[Ts\]", "*Ts", text))
-
-
-def _members(text: str) -> list[str]:
-    """The members of a union, as text."""
-    found, depth = [""], 0
-    for character in text:
-        depth += {"[": 1, "]": -1}.get(character, 0)
-        if character == "|" and depth == 0:
-            found.append("")
-        else:
-            found[-1] += character
-    return [member.strip() for member in found]
-
-
-# --- docstrings -----------------------------------------------------------------------------------------------------------------
-
-
-class Doc:
-    """A docstring, taken apart.
-
-    Attributes:
-        prose: Markdown: all that stands in no section.
-        args: what ``Args:`` says of each name.
-        attributes: what ``Attributes:`` says of each name.
-        raises: what ``Raises:`` says, in order.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.args: dict[str, str] = {}
-        self.attributes: dict[str, str] = {}
-        self.raises: list[tuple[str, str]] = []
-        prose: list[str] = []
-        section: str | None = None
-        for line in text.splitlines():
-            if line in ("Args:", "Attributes:", "Raises:"):
-                section = line
-            elif section is not None and (line.startswith("    ") or not line):
-                self._item(section, line)
-            else:
-                section = None
-                prose.append(line)
-        self.prose = _markdown("\n".join(prose).strip())
-        self.args, self.attributes = _split(self.args), _split(self.attributes)
-        self.raises = [(names, _markdown(said)) for names, said in self.raises]
-
-    def _item(self, section: str, line: str) -> None:
-        item = re.match(r"    ([*\w]+(?:, \w+)*): (.*)", line)
-        if section == "Raises:":
-            if item:
-                self.raises.append((item[1], item[2]))
-            elif line.startswith("     "):
-                names, said = self.raises[-1]
-                self.raises[-1] = (names, f"{said} {line.strip()}")
-            elif line:
-                self.raises.append(("", line.strip()))
-            return
-        said_of = self.args if section == "Args:" else self.attributes
-        if item:
-            said_of[item[1]] = item[2]
-        elif line:
-            last = next(reversed(said_of))
-            said_of[last] += f" {line.strip()}"
-
-
-def _split(said: dict[str, str]) -> dict[str, str]:
-    return {name.lstrip("*"): _markdown(text) for names, text in said.items() for name in names.split(", ")}
-
-
-def _markdown(text: str) -> str:
-    """reST's double backticks as single ones, and indented blocks as fenced ones."""
-    text = re.sub(r"``([^`]+)``", r"`\1`", text)
-    return re.sub(
-        r"(?:^    .*\n?(?:\n(?=    ))?)+", lambda block: f"```text\n{textwrap.dedent(block[0]).rstrip()}\n```\n", text, flags=re.M
-    )
-
-
-def _joined(text: str) -> str:
-    return " ".join(text.split())
+    return None if parameter.default is parameter.empty else default_text(parameter.default)
 
 
 # --- the page -------------------------------------------------------------------------------------------------------------------
@@ -477,7 +255,7 @@ def _listed(item: Item) -> str:
 
 
 def _wrapped(text: str, indent: str) -> str:
-    return textwrap.fill(_joined(text), WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(joined(text), WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":

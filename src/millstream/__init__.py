@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from millstream.connectors.standard import stdin, stdout
     from millstream.core.calls import INJECTED, Done, NotDone, ToolCall, Unknown
     from millstream.core.effects import Effect
-    from millstream.engine.transactions import Connection
+    from millstream.engine.connection import Connection
     from millstream.errors import (
         AskFailed,
         Deadlock,
@@ -79,7 +79,7 @@ _MODULES = {
     "connectors.standard": ("stdin", "stdout"),
     "core.calls": ("INJECTED", "Done", "NotDone", "ToolCall", "Unknown"),
     "core.effects": ("Effect",),
-    "engine.transactions": ("Connection",),
+    "engine.connection": ("Connection",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

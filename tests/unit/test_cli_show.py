@@ -1,4 +1,4 @@
-"""``millstream show``: the story that it tells of runs to which much has happened."""
+"""``millstream show``: runs to which much has happened, as a story (``cli.story``) and as JSON (``cli.told``)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import pytest
 from millstream.cli import output
 from millstream.cli.main import main
 from millstream.cli.output import brief_time
-from millstream.cli.show import Story, Told, read
-from millstream.cli.tracebacks import place, without_ours
+from millstream.cli.story import Story
+from millstream.cli.told import Told, read
 from millstream.core.identity import parse_run_id
 from millstream.runtime.local import visit
 from millstream.stores.sqlite import SqliteStore
@@ -301,30 +301,6 @@ def test_on_a_terminal_lines_go_on_under_their_beginning_and_keys_stay_whole(
     assert all(len(line) <= 60 for line in text.splitlines())
     assert keys <= set(text.split())
     assert re.search(r'^ +\+[\d.]+ m?s  charge\("full"\)  IDEMPOTENT, key\n {15}[0-9a-f]{32}$', text, re.MULTILINE)
-
-
-def test_frames_of_ours_are_dropped_within_groups_too_and_the_place_is_that_of_the_group() -> None:
-    text = """  + Exception Group Traceback (most recent call last):
-  |   File "/venv/lib/python3.11/site-packages/millstream/agents/agent.py", line 123, in handler
-  |     return await fn(Context())
-  |            ^^^^^^^^^^^^^^^^^^^
-  |   File "/srv/shop/app.py", line 5, in fulfil
-  |     async with asyncio.TaskGroup() as group:
-  |   File "/usr/lib/python3.11/asyncio/taskgroups.py", line 145, in __aexit__
-  |     raise me from None
-  | ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)
-  +-+---------------- 1 ----------------
-    | Traceback (most recent call last):
-    |   File "/srv/shop/app.py", line 9, in one
-    |     return {}["nope"]
-    | KeyError: 'nope'
-    +------------------------------------
-"""
-    kept = without_ours(text)
-    assert [line for line in kept if "millstream" in line or "fn(Context" in line or "^" in line] == []
-    assert len(kept) == len(text.splitlines()) - 3
-    assert place(text) == "/srv/shop/app.py:5 in fulfil"
-    assert place("KeyError: 'nope'") is None
 
 
 def test_a_run_that_was_sent_its_event_names_the_sender(show: Show, runs: tuple[Path, dict[str, str]]) -> None:

@@ -102,7 +102,7 @@ def test_what_asyncio_reports_of_a_handler_is_a_warning_with_the_run_s_id_and_is
         assert said == [
             f"run {run.id} of handler 'a': RunTask exception was never retrieved: ValueError: nobody looks",
         ]
-        assert not hasattr(world._process.engine.runs, "problems")  # type: ignore[union-attr]
+        assert not hasattr(world._alive.engine.runs, "problems")
 
 
 def test_a_task_whose_exception_has_no_text_is_a_warning_and_stops_nothing() -> None:

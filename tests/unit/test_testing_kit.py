@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock
 
 import pytest
 
@@ -24,12 +22,8 @@ from millstream import (
     INJECTED,
     App,
     AskFailed,
-    Connection,
     Context,
-    DeclarationError,
-    Done,
     Effect,
-    NotDone,
     NotFound,
     Retry,
     ToolCall,
@@ -587,131 +581,6 @@ def test_steps_are_found_by_tool_and_by_name() -> None:
 # --- what is put in place of the app's own --------------------------------------------------------------------------------------
 
 
-def test_another_body_keeps_the_tool_and_its_promises() -> None:
-    seen = []
-
-    def fake(order_id: str, cents: int, call: ToolCall = INJECTED) -> dict[str, Any]:
-        seen.append(call.idempotency_key)
-        return {"faked": order_id}
-
-    with AppRun(app, tools={charge: fake}) as world:
-        world.send(orders, SMALL)
-        world.settle()
-        step = world.run_of("o2").step(charge)
-        assert step.result == {"faked": "o2"}
-        assert step.effect is Effect.IDEMPOTENT
-        assert seen == [step.key]
-        assert world.effects("charge") == {step.key: 1}
-
-    mock = AsyncMock(return_value={"mocked": True})
-    with AppRun(app, tools={"charge": mock}) as world:
-        world.send(orders, SMALL)
-        world.settle()
-        assert world.run_of("o2").step(charge).result == {"mocked": True}
-    mock.assert_awaited_once_with("o2", 5)
-
-
-def test_a_tool_brings_its_own_probe_and_database(tmp_path: Path) -> None:
-    def production() -> Any:
-        raise AssertionError("a test must not reach it")
-
-    async def real_probe(call: ToolCall, what: str) -> NotDone:
-        raise AssertionError("a test must not ask it")
-
-    @tool(effect=Effect.TRANSACTIONAL, database=production)
-    def book(what: str, conn: Connection = INJECTED) -> int:
-        conn.execute("INSERT INTO booked VALUES (?)", (what,))
-        return 1
-
-    @tool(effect=Effect.VERIFIED, verify=real_probe, settle="0s")
-    async def ship(what: str) -> str:
-        raise AssertionError("a test must not ship")
-
-    async def fake_probe(call: ToolCall, what: str) -> Done[str]:
-        return Done(f"found {what}")
-
-    @tool(effect=Effect.VERIFIED, verify=fake_probe)
-    async def fake_ship(what: str) -> str:
-        raise TimeoutError
-
-    def connect() -> Any:
-        connection = sqlite3.connect(tmp_path / "far.db")
-        connection.execute("CREATE TABLE IF NOT EXISTS booked (what TEXT)")
-        return connection
-
-    async def handler(ctx: Any, event: dict[str, Any]) -> str:
-        await book(event["k"])
-        return await ship(event["k"])
-
-    app, source, agent = agent_of(handler)
-    with AppRun(app, tools={book: book.using(database=connect), ship: fake_ship}) as world:
-        world.send(source, {"k": "a"})
-        world.settle()
-        assert world.outputs(agent.output) == ["found a"]
-        assert [(attempt.probe, attempt.ended) for attempt in world.attempts(ship)] == [(False, "raised"), (True, "returned")]
-        assert sum(world.effects(book).values()) == 1
-        assert sum(world.effects(ship).values()) == 0
-
-
-def test_a_replacement_that_is_none_is_found_before_anything_runs() -> None:
-    with pytest.raises(
-        UsageError, match=r"the replacement is called as charge\(order_id, cents\) is: too many positional arguments"
-    ):
-        AppRun(app, tools={charge: lambda order_id: None})
-    with pytest.raises(UsageError, match="no agent names such a tool; they name charge"):
-        AppRun(app, tools={"chrge": lambda order_id, cents: None})
-    with pytest.raises(UsageError, match="it is AT_MOST_ONCE, and charge is IDEMPOTENT"):
-        AppRun(app, tools={charge: mail})
-    with pytest.raises(UsageError, match="give a function or a tool"):
-        AppRun(app, tools={charge: 7})  # type: ignore[dict-item]
-
-    async def fake(what: str, conn: Connection = INJECTED) -> int:
-        return 1
-
-    @tool(effect=Effect.TRANSACTIONAL, database=lambda: None)
-    def book(what: str, conn: Connection = INJECTED) -> int:
-        return 1
-
-    with pytest.raises(DeclarationError, match="make it a def"):
-        AppRun(app, tools={book: fake})
-
-
-def test_resources_are_the_lifespans_or_the_tests() -> None:
-    life: list[str] = []
-
-    @asynccontextmanager
-    async def lifespan() -> AsyncIterator[str]:
-        await asyncio.sleep(1)
-        life.append("begun")
-        yield "real"
-        life.append("ended")
-
-    @tool(effect=Effect.READ)
-    async def look(call: ToolCall = INJECTED) -> str:
-        resources: str = call.resources
-        return resources
-
-    app = App("alive", lifespan)
-    source = app.source("in", jsonl("in"), key="k")
-
-    @app.agent(on=source)
-    async def agent(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> list[str]:
-        return [await look(), ctx.resources]
-
-    with AppRun(app, resources="fake") as world:
-        world.send(source, {"k": "a"})
-        world.settle()
-        assert world.outputs(agent.output) == [["fake", "fake"]]
-    assert life == []
-    with AppRun(app) as world:
-        world.send(source, {"k": "a"})
-        world.settle()
-        assert world.outputs(agent.output) == [["real", "real"]]
-        world.crash()  # a dead process lets go of nothing
-        assert life == ["begun", "begun"]
-    assert life == ["begun", "begun", "ended"]
-
-
 def test_a_run_that_waits_can_be_put_away_every_time() -> None:
     starts = []
 
@@ -730,57 +599,6 @@ def test_a_run_that_waits_can_be_put_away_every_time() -> None:
             world.settle()
             assert world.outputs(agent.output) == [["x", "y", "z"]]
             assert len(starts) == count
-
-
-# --- stopping, starting, the next version ---------------------------------------------------------------------------------------
-
-
-def version(refund: bool) -> tuple[App, Any, Any]:
-    app = App("versions")
-    source = app.source("in", jsonl("in"), key="k")
-
-    async def first(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> str:
-        await charge("o1", 1)
-        await ctx.receive("go")
-        return "first"
-
-    async def second(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> str:
-        await charge("o1", 2 if refund else 1)
-        await ctx.receive("go")
-        return "second"
-
-    return app, source, app.agent(on=source, name="agent")(second if refund is not None else first)
-
-
-def test_a_stop_and_a_start_lose_nothing_and_the_next_version_goes_on() -> None:
-    app, source, _ = version(False)
-    with AppRun(app) as world:
-        world.send(source, {"k": "a"})
-        world.settle()
-        world.restart()
-        world.settle()
-        run = world.run().expect("waiting")
-        changed, _, _ = version(True)  # asks to charge something else than what is recorded
-        world.restart(changed)
-        world.signal(run, "go")
-        world.settle()
-        assert run.expect("diverged").error is not None
-        assert sum(world.effects(charge).values()) == 1
-        assert "the handler now asks for it with" in run.story()
-
-
-def test_a_stop_gives_steps_in_flight_their_grace() -> None:
-    async def handler(ctx: Any, event: dict[str, Any]) -> Any:
-        return await charge("o1", 1)
-
-    app, source, _ = agent_of(handler)
-    with AppRun(app) as world:
-        world.send(source, {"k": "a"})
-        world.advance("1s")
-        world.restart(grace="5s")
-        assert world.now == datetime(2026, 1, 1, 0, 0, 2, tzinfo=UTC)
-        world.settle()
-        assert sum(world.effects(charge).values()) == len(world.attempts()) == 1
 
 
 # --- when a test fails, or is wrong ---------------------------------------------------------------------------------------------
@@ -836,16 +654,6 @@ def test_what_the_engine_cannot_go_on_with_is_raised_where_it_is_driven(monkeypa
 
     with pytest.raises(CommitFailed, match="disk on fire"):
         broken()
-
-
-def test_a_lifespan_that_fails_fails_the_test() -> None:
-    @asynccontextmanager
-    async def lifespan() -> AsyncIterator[None]:
-        raise ValueError("no database")
-        yield
-
-    with pytest.raises(ValueError, match="no database"), AppRun(App("dead", lifespan)):
-        pass
 
 
 def test_code_that_never_ends_is_left_behind() -> None:

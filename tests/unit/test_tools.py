@@ -20,8 +20,8 @@ from millstream.core.calls import INJECTED, Done, NotDone, ToolCall, Unknown
 from millstream.core.effects import Effect, Policy
 from millstream.core.effects import Retry as CoreRetry
 from millstream.core.graph import ToolSpec
+from millstream.engine.connection import Connection
 from millstream.engine.handle import HandledLoop
-from millstream.engine.transactions import Connection
 from millstream.errors import DeclarationError, RunPutAway, UsageError
 from millstream.testing import AppRun
 

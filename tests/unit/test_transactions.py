@@ -18,9 +18,10 @@ import pytest
 
 from millstream.core.effects import Effect, Ended, Policy, Retry
 from millstream.core.graph import Codec, ToolSpec
-from millstream.engine import transactions
+from millstream.engine import dialects, transactions
+from millstream.engine.connection import Connection
 from millstream.engine.outcomes import Outcome, made
-from millstream.engine.transactions import Connection, Right, transact
+from millstream.engine.transactions import Right, transact
 from millstream.errors import NotSent, UsageError
 
 WAIT = 20.0  # seconds until a test gives up; none of them waits for it
@@ -631,12 +632,12 @@ def test_without_the_witness_a_foreign_commit_would_pass(lite: Shop, monkeypatch
         behind_our_back(conn, "COMMIT", "BEGIN")
         return 7
 
-    execute = transactions._Dialect.execute
+    execute = dialects.Dialect.execute
 
     def no_witness(self: Any, raw: Any, sql: str, **values: str) -> Any:
         return None if sql.startswith("RELEASE") else execute(self, raw, sql, **values)
 
-    monkeypatch.setattr(transactions._Dialect, "execute", no_witness)
+    monkeypatch.setattr(dialects.Dialect, "execute", no_witness)
     assert attempt(lite.tool(body)).ended is Ended.SUCCEEDED
 
 
@@ -702,7 +703,7 @@ def test_a_tool_that_deletes_its_key_row_is_refused(shop: Shop) -> None:
 def test_a_connection_lost_at_commit_is_ambiguous_and_the_next_attempt_finds_out(
     lite: Shop, monkeypatch: pytest.MonkeyPatch, committed: bool
 ) -> None:
-    commit = transactions._Sqlite.commit
+    commit = dialects.Sqlite.commit
 
     def lose(self: Any, raw: Any) -> None:
         if committed:
@@ -711,7 +712,7 @@ def test_a_connection_lost_at_commit_is_ambiguous_and_the_next_attempt_finds_out
 
     with monkeypatch.context() as patch:
         attempt(lite.paying(0), "warm")
-        patch.setattr(transactions._Sqlite, "commit", lose)
+        patch.setattr(dialects.Sqlite, "commit", lose)
         outcome = attempt(lite.paying(7))
         assert (outcome.ended, kind(outcome)) == (Ended.AMBIGUOUS, "OSError")
     assert attempt(lite.paying(8)) == Outcome(Ended.SUCCEEDED, "7" if committed else "8")
@@ -738,7 +739,7 @@ def test_a_reader_in_the_way_of_a_commit_leaves_it_not_sent(tmp_path: Path) -> N
 def test_what_postgresql_answers_to_commit_tells_whether_it_committed(state: str | None, ended: Ended | None) -> None:
     error = Exception()
     error.sqlstate = state  # type: ignore[attr-defined]
-    assert transactions._Postgres(sqlite3).refused_commit(None, error) is ended
+    assert dialects.Postgres(sqlite3).refused_commit(None, error) is ended
 
 
 def test_a_constraint_that_is_checked_at_commit_is_a_definite_failure(pg: Shop) -> None:
@@ -819,7 +820,7 @@ def test_a_server_that_drops_the_connection_before_commit_has_rolled_back(pg: Sh
 def test_a_server_that_drops_the_connection_at_commit_is_ambiguous(
     pg: Shop, monkeypatch: pytest.MonkeyPatch, committed: bool
 ) -> None:
-    commit = transactions._Postgres.commit
+    commit = dialects.Postgres.commit
 
     def lose(self: Any, raw: Any) -> None:
         if committed:
@@ -830,7 +831,7 @@ def test_a_server_that_drops_the_connection_at_commit_is_ambiguous(
 
     attempt(pg.paying(0), "warm")
     with monkeypatch.context() as patch:
-        patch.setattr(transactions._Postgres, "commit", lose)
+        patch.setattr(dialects.Postgres, "commit", lose)
         outcome = attempt(pg.paying(7))
         assert outcome.ended is Ended.AMBIGUOUS, outcome
     assert attempt(pg.paying(8)) == Outcome(Ended.SUCCEEDED, "7" if committed else "8")

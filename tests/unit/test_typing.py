@@ -219,7 +219,7 @@ async def calls(ctx: Context[Spent], order: Order) -> str:
 """
 
 SEAM = """
-from millstream.agents.context import Handle as Asked
+from millstream.agents.ports import Handle as Asked
 from millstream.engine.handle import Handle as Given
 
 def the_engine_gives_what_a_context_asks_for(handle: Given) -> Asked:

@@ -28,8 +28,9 @@ import msgspec
 
 from millstream.agents import places
 from millstream.agents.codecs import is_plain, name_of
-from millstream.agents.context import Context, Handle, StateOf, Targets
+from millstream.agents.context import Context, StateOf, Targets
 from millstream.agents.places import MISSING, wrong
+from millstream.agents.ports import Handle
 from millstream.agents.reach import files_in_reach
 from millstream.agents.streams import Stream, Streams, declared_codec, distinct
 from millstream.core.graph import AgentSpec, Codec

@@ -2,7 +2,7 @@
 
 Rules:
 
-* it adds types, names and units to the engine's handle of the run (``Handle`` below is what it asks of it), and nothing else:
+* it adds types, names and units to the engine's handle of the run (``agents.ports`` has what it asks of it), and nothing else:
   whatever a run observes is recorded there;
 * what is a step is registered when its method is *called* and returns the coroutine to await, so that the order of awaiting
   does not name steps;
@@ -19,17 +19,18 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, TypeVarTuple, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, Unpack, overload
 from uuid import UUID
 
 import msgspec
 
 from millstream.agents.codecs import codec
 from millstream.agents.durations import Duration, microseconds
+from millstream.agents.ports import Event, Handle
 from millstream.agents.streams import Stream
 from millstream.agents.tools import step
-from millstream.core.effects import Effect, Policy
-from millstream.core.graph import Codec, ToolSpec
+from millstream.core.effects import Effect
+from millstream.core.graph import Codec
 from millstream.core.text import encodable
 from millstream.errors import NotFound, UsageError
 
@@ -41,56 +42,6 @@ R = TypeVar("R")
 S = TypeVar("S")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-
-class Event(Protocol):
-    """Of the event that a run handles: its identity and its times (UTC)."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def time(self) -> datetime: ...
-    @property
-    def arrival(self) -> datetime: ...
-
-
-class EventWithPayload(Event, Protocol):
-    """The event as the engine has it."""
-
-    @property
-    def payload(self) -> str: ...
-
-
-class Handle(Protocol):
-    """What the engine gives a run: found as ``handle`` on the run's loop, and handed to ``AgentSpec.handler``.
-
-    Texts are JSON, times are microseconds. Calls that return a coroutine have registered the step when they return.
-    """
-
-    run_id: str
-    agent: str
-    key: str
-    resources: Any
-    state_text: str | None  # as of the run's turn; replaced when a ``waiting="release"`` run wakes
-    state_version: int  # counts the replacements
-    dump_state: Callable[[], str | None] | None  # set by the Context: the state's text if it was changed, else None
-
-    @property
-    def event(self) -> EventWithPayload: ...
-    def call(
-        self, spec: ToolSpec, name: str, args: Any, kwargs: Any, arguments: str, key: str | None, policy: Policy | None
-    ) -> Coroutine[Any, Any, str]: ...
-    def receive(
-        self, name: str, about: str | None, read: Callable[[str], Any]
-    ) -> Coroutine[Any, Any, tuple[Any, str | None, int, str]]: ...
-    async def diverge(self, text: str) -> Any: ...
-    def ask(self, agent: str, key: str, payload: str) -> Coroutine[Any, Any, str]: ...
-    def emit(self, stream: str, value: Any, key: str | None) -> None: ...
-    def send(self, agent: str, key: str, value: Any) -> None: ...
-    def now(self) -> int: ...
-    def random(self) -> float: ...
-    def uuid(self) -> UUID: ...
-    def scope(self, name: str) -> AbstractContextManager[Any]: ...
 
 
 class Targets(msgspec.Struct, frozen=True):

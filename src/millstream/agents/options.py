@@ -26,7 +26,7 @@ from millstream.core import effects
 from millstream.core.calls import INJECTED, ToolCall
 from millstream.core.effects import Effect, Policy
 from millstream.core.graph import ToolSpec
-from millstream.engine.transactions import Connection
+from millstream.engine.connection import Connection
 from millstream.errors import DeclarationError
 
 Probe = Callable[..., Coroutine[Any, Any, Any]]  # (call, *args, **kwargs) -> Done | NotDone | Unknown

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from millstream.cli.folders import HOME, VARIABLE, looking
-from millstream.cli.listing import doubt_json
 from millstream.cli.output import bold, command, count, fail, prose, say, span, table, usage
+from millstream.cli.rows import doubt_json
 
 if TYPE_CHECKING:
     import subprocess

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -16,15 +16,12 @@ from millstream.cli import operate
 from millstream.cli.folders import Data, Json, data_folder, looking, option
 from millstream.cli.output import (
     brief_time,
-    choices,
     count,
     cut,
     fail,
     is_wide,
     jsonl,
     printable,
-    rfc3339,
-    rfc3339_or_none,
     say,
     short_time,
     span,
@@ -32,17 +29,25 @@ from millstream.cli.output import (
     tell,
     usage,
 )
+from millstream.cli.rows import (
+    call,
+    cancelled,
+    decoded,
+    decoded_or_none,
+    doubt_json,
+    doubt_step,
+    error_line,
+    id_of,
+    run_json,
+    waits,
+    ways_to_settle,
+)
 
 if TYPE_CHECKING:
     from millstream.core.tables import DoubtRow, EventRow, LetterRow, RunRow
     from millstream.stores.sqlite import SqliteStore
 
 SHOWN = 50  # rows of a table, unless --limit says otherwise
-SETTLEMENTS = (
-    ("--result JSON", "it happened, and returned this"),
-    ("--retry", "it did not happen: do it now"),
-    ("--fail TEXT", "it did not happen, and shall not"),
-)
 PAGE = 500  # runs whose events are read at once
 
 
@@ -112,21 +117,6 @@ def _with_events(store: SqliteStore, found: Iterator[RunRow]) -> Iterator[tuple[
             yield row, events.get(row.event)
 
 
-def run_json(row: RunRow, event: EventRow | None) -> dict[str, Any]:
-    from millstream.core.identity import run_id
-
-    return {
-        "run": run_id(row.partition, row.run),
-        "agent": row.agent,
-        "key": row.key,
-        "status": row.status,
-        "event": None if event is None else event.id,
-        "created": rfc3339(row.created),
-        "finished": rfc3339_or_none(row.finished),
-        "error": None if row.error is None else decoded(row.error),
-    }
-
-
 def _cancelled_by(store: SqliteStore, rows: list[RunRow]) -> dict[int, str]:
     """Who cancelled a run, as far as it is recorded: it is not, where the run had no handler to tell."""
     found = store.cancellations([row.run for row in rows]) if rows else []
@@ -134,12 +124,10 @@ def _cancelled_by(store: SqliteStore, rows: list[RunRow]) -> dict[int, str]:
 
 
 def _run_cells(row: RunRow, event: EventRow | None, cancelled_by: str | None) -> list[str]:
-    from millstream.core.identity import run_id
-
     took = "" if row.finished is None or row.started is None else span(row.finished - row.started)
     event_id = "" if event is None else cut(event.id, 40)
     return [
-        run_id(row.partition, row.run),
+        id_of(row),
         row.agent,
         row.key,
         row.status,
@@ -164,42 +152,6 @@ def _note(row: RunRow, cancelled_by: str | None) -> str:
     if row.status == "waiting":
         return " or ".join(waits(row)) or "waits"
     return ""
-
-
-def cancelled(row: RunRow, by: str | None) -> str | None:
-    """What to say of a run that somebody cancelled, in one way whether or not it had a handler that was told."""
-    error = decoded(row.error) if row.error is not None else {}
-    if not isinstance(error, dict) or error.get("type") != "Cancelled":
-        return None if row.error is None else error_line(row.error)
-    return f"cancelled by {by}" if by else str(error.get("message")).replace("the run was ", "")
-
-
-def waits(row: RunRow) -> list[str]:
-    """What a waiting run waits for, in words."""
-    found = []
-    for _, kind, name, about in decoded(row.awaits or "[]"):
-        if kind == "ask":
-            found.append(f"the answer of {name} {about!r}")
-        else:
-            found.append(f"signal {name}" + ("" if about is None else f" about {about}"))
-    if row.wake is not None:
-        found.append(f"until {brief_time(row.wake)}")
-    return found
-
-
-def error_line(text: str | None) -> str:
-    """An error as it is in the store, on one line."""
-    error = decoded(text) if text else {}
-    kind, message = error.get("type") or "error", (error.get("message") or "").strip().split("\n")
-    return f"{kind}: {message[0]}" + (" …" if len(message) > 1 else "") if message[0] else str(kind)
-
-
-def decoded(text: str) -> Any:
-    """JSON of the store; what is none (it was erased, or written by hand) as it is."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 # --- doubts ---------------------------------------------------------------------------------------------------------------
@@ -237,35 +189,6 @@ def doubts(json: Json = False, data: Data = None) -> None:
     tell(ways_to_settle("STEP", where, sys.stderr), hang=None)
 
 
-def ways_to_settle(step: str, where: str, stream: TextIO, indent: str = "  ") -> str:
-    """The commands that settle a step, and what each says."""
-    return choices([(f"millstream resolve {step} {how}{where}", meaning) for how, meaning in SETTLEMENTS], stream, indent)
-
-
-def doubt_json(row: DoubtRow) -> dict[str, Any]:
-    args, kwargs = arguments(row.args)
-    return {
-        "step": doubt_step(row),
-        "run": doubt_step(row).partition("/")[0],
-        "agent": row.agent,
-        "key": row.key,
-        "tool": row.tool,
-        "args": args,
-        "kwargs": kwargs,
-        "idempotency_key": row.idempotency_key,
-        "attempts": row.attempts,
-        "sent": rfc3339(row.sent),
-        "error": None if row.error is None else decoded(row.error),
-    }
-
-
-def doubt_step(row: DoubtRow) -> str:
-    """The public id of a step in doubt."""
-    from millstream.core.identity import run_id, step_id
-
-    return step_id(run_id(row.partition, row.run), row.step)
-
-
 def _doubt_cells(row: DoubtRow) -> list[str]:
     again = "" if row.attempts == 1 else f" ({row.attempts} attempts)"
     sent = time_cell(row.sent) + again
@@ -276,22 +199,6 @@ def _why(row: DoubtRow) -> str:
     if row.error is not None:
         return cut(error_line(row.error), 100)
     return "its probe cannot tell" if row.effect == "verified" else "nothing tells"
-
-
-def arguments(text: str | None) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and named arguments from a record."""
-    found = decoded(text) if text else None
-    if isinstance(found, list) and len(found) == 2 and isinstance(found[0], list) and isinstance(found[1], dict):
-        return found[0], found[1]
-    return [], {}
-
-
-def call(tool: str, text: str | None, limit: int) -> str:
-    """A step as its call: ``charge("o-1", cents=1200)``."""
-    args, kwargs = arguments(text)
-    given = [json.dumps(value, ensure_ascii=False) for value in args]
-    given += [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in kwargs.items()]
-    return f"{tool}({cut(', '.join(given), limit)})"
 
 
 # --- dead letters ---------------------------------------------------------------------------------------------------------
@@ -339,7 +246,7 @@ def _letters(store: SqliteStore) -> Iterator[LetterRow]:
 
 
 def _letter_json(row: LetterRow) -> dict[str, Any]:
-    position = None if row.position is None else decoded(row.position)
+    position = decoded_or_none(row.position)
     return {"stream": row.stream, "position": position, "error": row.error, "data": _letter_data(row, row.data)}
 
 
@@ -384,7 +291,7 @@ def state(
         if row is None:
             _no_state(store, agent, key)
     last = run_id(row.partition, row.run)
-    value = None if row.payload is None else decoded(row.payload)
+    value = decoded_or_none(row.payload)
     if json:
         say(jsonl({"agent": row.agent, "key": row.key, "version": row.version, "run": last, "state": value}))
     else:

@@ -16,6 +16,7 @@ import typer
 
 from millstream.cli.folders import Data, Json, data_folder, looking, option
 from millstream.cli.output import count, errors, fail, jsonl, printable, say, tell, usage
+from millstream.cli.rows import waits
 
 PATIENCE_S = 10.0  # while an engine starts or ends, it holds the lock and does not answer
 PAUSE_S = 0.05
@@ -69,7 +70,6 @@ def signal(
 
 def _who_waits(data: Path | None, to: dict[str, str]) -> str:
     """What is waited for where nobody waits for a signal: its name, --about or the key may be misspelt."""
-    from millstream.cli.listing import waits
     from millstream.core.identity import parse_run_id, run_id
 
     with looking(data) as store:

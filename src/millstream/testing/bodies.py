@@ -18,14 +18,11 @@ from typing import Any
 
 import msgspec
 
-from millstream.agents.options import Signature
-from millstream.agents.tools import Tool, tool
 from millstream.core.effects import Effect, Ended
 from millstream.core.graph import ToolSpec
 from millstream.core.identity import step_id
 from millstream.engine.outcomes import Outcome, made
 from millstream.engine.performer import Call, Performer, Report
-from millstream.errors import UsageError
 from millstream.testing.clock import ThreadGate, VirtualClock, VirtualLoop
 from millstream.testing.crashes import Moment, Point, bury
 
@@ -331,48 +328,3 @@ def _blocking(bodies: Bodies, opened: _Open, fn: Callable[..., Any], *args: Any,
     if opened.cut is not None:
         raise _Cut
     return attempt.result
-
-
-# --- other bodies for a test ------------------------------------------------------------------------------------------------
-
-
-def replacement(spec: ToolSpec, given: Callable[..., Any] | Tool[..., Any]) -> Callable[[ToolSpec], ToolSpec]:
-    """What makes of a tool the same tool with another body: a function, with the class, probe and database of the tool; or a tool,
-    with its own probe and database. The policy stays that of the tool.
-
-    Raises:
-        UsageError: it is no function, or is not called as the tool is, or a tool of another class.
-        DeclarationError: a body like this cannot be one of the tool's class.
-    """
-    if isinstance(given, Tool):
-        other = given.spec
-    elif callable(given) and not isinstance(given, type):
-        decorate = tool(effect=spec.policy.effect, verify=spec.probe, database=spec.database, name=spec.name)
-        other = decorate(given).spec
-    else:
-        raise UsageError(f"tools={{{spec.name}: {given!r}}}: give a function or a tool to be called instead")
-    if other.policy.effect is not spec.policy.effect:
-        raise UsageError(
-            f"tools={{{spec.name}: {given!r}}}: it is {other.policy.effect.name}, and {spec.name} is {spec.policy.effect.name}: "
-            "another thing would be promised after a crash; declare it with the same effect"
-        )
-    wanted, offered = Signature(spec.fn, spec.name, "tools="), Signature(other.fn, "the replacement", "tools=")
-    for args, kwargs in wanted.forms():
-        try:
-            offered.given.bind(*args, **kwargs)
-        except TypeError as problem:
-            called = f"{spec.name}({', '.join(wanted.given.parameters)})"
-            raise UsageError(f"tools={{{spec.name}: ...}}: the replacement is called as {called} is: {problem}") from None
-
-    def replace(spec: ToolSpec) -> ToolSpec:
-        return msgspec.structs.replace(
-            spec,
-            fn=other.fn,
-            is_async=other.is_async,
-            probe=other.probe,
-            database=other.database,
-            call_parameter=other.call_parameter,
-            connection_parameter=other.connection_parameter,
-        )
-
-    return replace

@@ -21,7 +21,7 @@ import collections
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar, overload
@@ -38,11 +38,13 @@ from millstream.core.runs import json_decode
 from millstream.errors import NotFound, UsageError
 from millstream.runtime.operations import Operations
 from millstream.stores.memory import MemoryStore
-from millstream.testing.bodies import Attempt, Ledger, replacement
+from millstream.testing.bodies import Attempt
 from millstream.testing.clock import START, VirtualClock
-from millstream.testing.crashes import Crash, CrashAt, Moment, Point
+from millstream.testing.crashes import Crash, CrashAt, Point
 from millstream.testing.ends import Ends
-from millstream.testing.process import Process, Setting
+from millstream.testing.lives import Lives
+from millstream.testing.process import Process
+from millstream.testing.replacements import replacements
 from millstream.testing.views import DeadLetter, Run, Status, Step, clock_text
 
 S = TypeVar("S")
@@ -93,24 +95,22 @@ class AppRun:
         seed: int = 0,
         crash: Crash | None = None,
     ) -> None:
-        self.log: list[tuple[str, str]] = []
-        self._tools = dict(tools or {})
-        self._given = resources
-        self._limits = copy.copy(limits or Limits())
+        limits = copy.copy(limits or Limits())
         if put_away:
-            self._limits.idle = 0
-        self._clock = VirtualClock(start)
+            limits.idle = 0
+        self._tools = dict(tools or {})
         self._crash = crash
-        self._plans: list[Crash] = [] if crash is None else [crash]
+        self._clock = VirtualClock(start)
         self._ends = Ends()
-        self._graph = self._ends.rewritten(app.graph())
-        self._ledger = Ledger(self._replaced(self._graph), self._reached, self._clock)
-        self._store = MemoryStore(
-            app=self._graph.app, partitions=self._graph.partitions, store_id=f"{seed:032x}", created=self._clock.now()
-        )
-        self._process: Process | None = None
+        graph = self._ends.rewritten(app.graph())
+        replaced = replacements(self._tools, graph.tools)
+        self._store = MemoryStore(app=graph.app, partitions=graph.partitions, store_id=f"{seed:032x}", created=self._clock.now())
+        given = None if resources is LIFESPAN else functools.partial(nullcontext, resources)
+        self._lives = Lives(graph, replaced, self._store, self._clock, limits, given)
+        if crash is not None:
+            self._lives.plans.append(crash)
+        self.log = self._lives.log
         self._entered = False
-        self._crashes: list[str] = []
 
     # --- its life -----------------------------------------------------------------------------------------------------------
 
@@ -120,18 +120,14 @@ class AppRun:
         if asyncio._get_running_loop() is not None:
             raise UsageError("AppRun has a loop of its own, and one runs here already: make the test a plain def")
         self._entered = True
-        self._start()
+        self._lives.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None:
             error.add_note(self.story())
-        process, self._process = self._process, None
-        if process is None:
-            return
         try:
-            if process.dead is None:
-                process.stop(0.0, last=True)
+            self._lives.end()
         except Exception:
             if error is None:
                 raise
@@ -143,9 +139,7 @@ class AppRun:
         Raises:
             UsageError: a tool's thread does not end: nothing can kill it.
         """
-        process = self._alive
-        process.die("crash()")
-        self._recover()
+        self._lives.die("crash()")
 
     def crash_at(self, step: str | Tool[..., Any], point: Point, *, nth: int = 1, times: int = 1) -> CrashAt:
         """``with world.crash_at(charge, "performed"): world.settle()``: let the process die when a step is at this point.
@@ -164,7 +158,7 @@ class AppRun:
             UsageError: there is no such point.
         """
         name = step.name if isinstance(step, Tool) else step
-        return CrashAt(name, point, nth, times, self._plans, self.story)
+        return CrashAt(name, point, nth, times, self._lives.plans, self.story)
 
     def restart(self, app: App | None = None, *, grace: Duration = "25s") -> None:
         """Stop the process as SIGTERM does, and start it again: with ``app``, a deployment of its next version.
@@ -176,58 +170,19 @@ class AppRun:
         Raises:
             DeclarationError: the new version is declared wrongly.
         """
-        process = self._alive
+        _ = self._alive  # where nothing runs, nothing is deployed
         if app is not None:
             graph = self._ends.rewritten(app.graph())
-            self._ledger.replaced = self._replaced(graph)
-            self._graph = graph
-        process.stop(microseconds(grace) / 1e6)
-        if process.dead is not None:
-            self._crashed(process)
-        self._start()
-
-    def _start(self) -> None:
-        while True:
-            self._process = Process(
-                Setting(self._graph, self._store, self._clock, self._ledger, self._limits, self._note, self._lifespan())
-            )
-            try:
-                self._process.start()
-            except BaseException:
-                process, self._process = self._process, None
-                process.stop(0.0, last=True)
-                raise
-            if self._process.dead is None:
-                return
-            self._crashed(self._process)
-
-    def _recover(self) -> None:
-        self._crashed(self._alive)
-        self._start()
-
-    def _crashed(self, process: Process) -> None:
-        self._crashes.append(f"{clock_text(self._clock.now() - self._clock.origin)}  the process died: {process.dead}")
-        process.bury()
+            self._lives.deploy(graph, replacements(self._tools, graph.tools))
+        self._lives.restart(microseconds(grace) / 1e6)
 
     @property
     def _alive(self) -> Process:
-        if self._process is None:
-            raise UsageError("the app does not run: use `with AppRun(app) as world:`, and ask inside of it")
-        return self._process
+        return self._lives.alive
 
-    def _reached(self, where: str, moments: list[Moment]) -> bool:
-        if self._process is None or self._process.dead is not None:
-            return False
-        told = [plan.reached(where, moments) for plan in self._plans]  # each of them counts
-        return any(told)
-
-    def _note(self, level: str, text: str) -> None:
-        self.log.append((level, text))
-
-    def _lifespan(self) -> Callable[[], AbstractAsyncContextManager[Any]]:
-        if self._given is not LIFESPAN:
-            return functools.partial(nullcontext, self._given)
-        return nullcontext if self._graph.lifespan is None else self._graph.lifespan
+    @property
+    def _graph(self) -> Graph:
+        return self._lives.graph
 
     # --- doing --------------------------------------------------------------------------------------------------------------
 
@@ -267,12 +222,7 @@ class AppRun:
             AssertionError: it does not come to rest.
             MillstreamError: what the engine cannot go on with.
         """
-        limit = self._clock.now() + microseconds(within)
-        while True:
-            self._alive.settle(limit - self._clock.now())
-            if self._alive.dead is None:
-                return
-            self._recover()
+        self._lives.settle(self._clock.now() + microseconds(within))
 
     def advance(self, duration: Duration) -> None:
         """Let time pass, exactly so much: whatever is due meanwhile happens when it is due, and what can go on then does.
@@ -283,12 +233,7 @@ class AppRun:
         Raises:
             MillstreamError: what the engine cannot go on with.
         """
-        to = self._clock.now() + microseconds(duration)
-        while True:
-            self._alive.advance(to)
-            if self._alive.dead is None:
-                return
-            self._recover()
+        self._lives.advance(self._clock.now() + microseconds(duration))
 
     def signal(
         self,
@@ -386,11 +331,7 @@ class AppRun:
         return Operations(self._alive.engine)
 
     def _ask(self, work: Any) -> Any:
-        try:
-            return self._alive.until(work)
-        finally:
-            if self._alive.dead is not None:
-                self._recover()
+        return self._lives.until(work)
 
     # --- looking ------------------------------------------------------------------------------------------------------------
 
@@ -514,7 +455,7 @@ class AppRun:
             tool: only those of this one.
         """
         name = tool.name if isinstance(tool, Tool) else tool
-        return [attempt for attempt in self._ledger.attempts if name in (None, attempt.tool)]
+        return [attempt for attempt in self._lives.ledger.attempts if name in (None, attempt.tool)]
 
     def effects(self, tool: Tool[..., Any] | str) -> collections.Counter[str]:
         """How often the body of a tool was really performed to its end, for each idempotency key: what a far side would have seen.
@@ -524,7 +465,7 @@ class AppRun:
         Args:
             tool: an object or a name.
         """
-        return self._ledger.performed(tool.name if isinstance(tool, Tool) else tool)
+        return self._lives.ledger.performed(tool.name if isinstance(tool, Tool) else tool)
 
     def story(self) -> str:
         """What happened, for people: it is added to every error that leaves the ``with`` block."""
@@ -553,20 +494,7 @@ class AppRun:
             yield f"... and {len(runs) - len(told)} more runs"
         for letter in self.dead_letters()[:TOLD]:
             yield f"dead letter of {letter.stream} at {letter.position}: {letter.error}"
-        yield from self._crashes[-TOLD:]
+        yield from self._lives.deaths[-TOLD:]
         yield from (f"{level}: {text}" for level, text in self.log[-TOLD:] if level != "info")
-        if self._process is not None:
-            yield from self._process.problems
+        yield from self._lives.problems
         yield f"now {self.now.isoformat()} ({clock_text(self._clock.now() - self._clock.origin)})"
-
-    def _replaced(self, graph: Graph) -> dict[str, Any]:
-        known = graph.tools
-        found = {}
-        for which, given in self._tools.items():
-            spec = which.spec if isinstance(which, Tool) else known.get(which)
-            if spec is None:
-                raise UsageError(
-                    f"tools={{{which!r}: ...}}: no agent names such a tool; they name {', '.join(sorted(known)) or 'none'}"
-                )
-            found[spec.name] = replacement(spec, given)
-        return found

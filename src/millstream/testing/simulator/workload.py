@@ -22,7 +22,7 @@ from millstream.agents.tools import tool
 from millstream.core.calls import INJECTED, Unknown
 from millstream.core.effects import Effect
 from millstream.core.graph import Graph
-from millstream.engine.transactions import Connection
+from millstream.engine.connection import Connection
 from millstream.errors import Deadlock, RunError
 
 Program = list[list[Any]]
