@@ -18,7 +18,7 @@ class Limits:
 
     __slots__ = (
         "running", "idle", "line", "instances", "backlog_bytes", "commit_rows", "ready", "cut", "page", "threads",
-        "cut_bytes", "idle_bytes", "memory_bytes",
+        "cut_bytes", "idle_bytes", "cold_bytes", "memory_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -27,7 +27,7 @@ class Limits:
         running: int = 32_768,
         idle: int = 1_000,
         line: int = 16,
-        instances: int = 4_096,
+        instances: int = 8_192,
         backlog_bytes: int = 1 << 30,
         commit_rows: int = 20_000,
         ready: int = 50_000,
@@ -36,6 +36,7 @@ class Limits:
         threads: int = 64,
         cut_bytes: int = 4 << 20,
         idle_bytes: int = 16 << 20,
+        cold_bytes: int = 64 << 20,
         memory_bytes: int = 64 << 20,
     ) -> None:
         self.running = running  # handlers that run at once
@@ -50,6 +51,7 @@ class Limits:
         self.threads = threads  # attempts of tools that block, at once
         self.cut_bytes = cut_bytes  # payloads of a commit, likewise
         self.idle_bytes = idle_bytes  # payloads and results that waiting handlers keep in memory
+        self.cold_bytes = cold_bytes  # states of idle (agent, key) kept in memory
         self.memory_bytes = memory_bytes  # those of all handlers and of what is not durable yet: beyond it sources are paused
 
 

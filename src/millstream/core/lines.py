@@ -85,7 +85,8 @@ class Lines:
         self.desk = desk
         self.lifecycle: Lifecycle  # set by the machine
         self.instances: dict[tuple[str, str], Instance] = {}
-        self.cold: OrderedDict[tuple[str, str], None] = OrderedDict()  # idle instances, longest idle first
+        self.cold: OrderedDict[tuple[str, str], int] = OrderedDict()  # idle instances, longest idle first: bytes of their states
+        self.cold_bytes = 0
         self.ready: deque[Instance] = deque()
         self.waking: dict[int, int] = {}  # runs to be looked at when there is room, and after which commit
         self.running = 0  # handlers that run or are being loaded
@@ -229,7 +230,7 @@ class Lines:
             return
         if instance.ready and not (instance.line and instance.line[0].row.run in self.isolated):
             return  # until there is room
-        self.cold.pop((instance.spec.name, instance.key), None)
+        self.cold_bytes -= self.cold.pop((instance.spec.name, instance.key), 0)
         if not instance.line:
             if instance.more:
                 instance.asking = True
@@ -331,14 +332,16 @@ class Lines:
 
     def _cool(self, instance: Instance) -> None:
         """Nothing to do for this instance: keep its state for a while."""
-        self.cold[instance.spec.name, instance.key] = None
-        while len(self.cold) > self.desk.limits.instances:
+        kept = self.cold[instance.spec.name, instance.key] = status.size(instance.state)
+        self.cold_bytes += kept
+        limits = self.desk.limits
+        while len(self.cold) > limits.instances or self.cold_bytes > limits.cold_bytes:
             oldest = next(iter(self.cold))  # of a dict this would walk over all that were taken from its front
             self._forget(self.instances[oldest])
 
     def _forget(self, instance: Instance) -> None:
         name = (instance.spec.name, instance.key)
-        self.cold.pop(name, None)
+        self.cold_bytes -= self.cold.pop(name, 0)
         self.instances.pop(name, None)
 
 

@@ -110,6 +110,8 @@ class Audit:
             raise Violation(
                 "counts", f"{len(lifecycle.idle)} idle handlers, {len(lines.cold)} idle keys, {len(lines.ready)} ready: too many"
             )
+        if lines.cold_bytes != sum(lines.cold.values()) or lines.cold_bytes > limits.cold_bytes:
+            raise Violation("counts", f"{lines.cold_bytes} bytes of idle keys' states are counted, {sum(lines.cold.values())} kept")
         if any(len(instance.line) > 2 * limits.line + 1 for instance in lines.instances.values()):
             raise Violation("counts", "a line in memory is longer than it may be")
         held = {start.run for commit in life.machine.desk.not_durable() for start in commit.gated if type(start) is Start}

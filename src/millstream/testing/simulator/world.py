@@ -60,6 +60,7 @@ def plan(chance: random.Random) -> Plan:
         commit_rows=chance.choice((5, 20_000)),
         threads=chance.choice((1, 2, 64)),
         idle_bytes=chance.choice((0, 300, 1 << 30)) if small else 1 << 30,
+        cold_bytes=chance.choice((0, 60, 1 << 30)) if small else 1 << 30,
         memory_bytes=chance.choice((500, 1 << 30)) if small else 1 << 30,
         cut_bytes=chance.choice((100, 1 << 30)),
         backlog_bytes=chance.choice((1_000, 1 << 30)),
