@@ -28,7 +28,7 @@ import msgspec
 
 from millstream.agents import places
 from millstream.agents.codecs import is_plain, name_of
-from millstream.agents.context import Context, Handle, StateOf, Targets
+from millstream.agents.context import Context, Handle, StateOf, Targets, misfit
 from millstream.agents.places import MISSING, wrong
 from millstream.agents.reach import files_in_reach
 from millstream.agents.streams import Stream, Streams, declared_codec, distinct
@@ -123,7 +123,13 @@ class Agent(Generic[S, E, R]):
         fn = self.fn
 
         async def handler(handle: Handle) -> Any:
-            return await fn(Context(handle, state, targets), decode(handle.event.payload))
+            text = handle.event.payload
+            try:
+                value = decode(text)
+            except (ValueError, TypeError) as problem:
+                what = f"the event does not fit {event.name}, which {self.name} handles"
+                return await handle.diverge(misfit(what, problem, text))
+            return await fn(Context(handle, state, targets), value)
 
         handler.__qualname__ = getattr(fn, "__qualname__", self.name)
         return AgentSpec(

@@ -251,6 +251,11 @@ class Handle:
         self.divergence = text
         await self.loop.create_future()
 
+    def diverging(self, text: str) -> RunPutAway:
+        """``diverge`` for code that cannot wait: raise what it gives. What the handler still asks for is not heard."""
+        self.divergence = text
+        return RunPutAway(f"run {self.run_id} diverged: {text}")
+
     # --- what leaves with the completion --------------------------------------------------------------------------
 
     def emit(self, stream: str, value: Any, key: str | None) -> None:

@@ -139,6 +139,8 @@ class Runs:
             self._tell(handle)
         calls, handle.calls = handle.calls, []
         cancels, handle.cancels = handle.cancels, []
+        if handle.divergence is not None:
+            calls, cancels = [], []  # beside what it stumbled over, or in an ``except`` behind it: nothing of that is done
         refused: tuple[Refused, ...] = ()
         if handle.refused:
             refused = tuple(handle.refused)
