@@ -62,6 +62,12 @@ def test_a_verified_effect_that_is_performed_again_without_a_probe_is_found(monk
     assert found() == "effect-class"
 
 
+def test_a_probe_that_is_asked_again_for_ever_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = {(Effect.VERIFIED, Ended.UNANSWERED): (Next.PROBE, Next.PROBE)}
+    monkeypatch.setattr(effects, "TRANSITIONS", {**effects.TRANSITIONS, **again})
+    assert found() == "effect-class"
+
+
 def test_a_result_that_is_not_in_the_commit_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     append = Commit.append
 

@@ -19,6 +19,7 @@ HAPPENED = (
     "commits that were durable, unknown to the process that died",
     "replayed",
     "put away",
+    "probe fails",
     "starts of an unclean life",
     "retry",
     "signal",

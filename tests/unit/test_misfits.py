@@ -149,7 +149,7 @@ def test_a_probe_that_cannot_tell_leaves_the_evidence_of_the_attempt() -> None:
         world.settle()
         assert [doubt.error for doubt in world.doubts()] == [
             {"type": "TimeoutError", "message": "no answer; its probe cannot tell", "data": None},
-            {"type": "TimeoutError", "message": "no answer; its probe failed with KeyError: 'x'", "data": None},
+            {"type": "TimeoutError", "message": "no answer; its probe failed 3 times, at last with KeyError: 'x'", "data": None},
         ]
 
 

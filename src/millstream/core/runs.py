@@ -76,6 +76,7 @@ class Step:
         "phase",
         "attempts",
         "tries",
+        "probes",
         "sent",
         "began",
         "ambiguous",
@@ -103,6 +104,7 @@ class Step:
         self.phase = Step.CALLED
         self.attempts = 0
         self.tries = 0  # attempts in this life of the process: a crash uses none of ``Retry.attempts`` up
+        self.probes = 0  # of the last attempt: probes that were asked, but for one that a crash ended
         self.sent = 0  # start of the first attempt, us
         self.began = 0  # of the last one in this life, us
         self.ambiguous = False  # an attempt ended so, and nothing has told since

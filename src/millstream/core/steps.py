@@ -36,6 +36,7 @@ LOST = {"type": "Lost", "message": "the process ended before the outcome was dur
 EXPIRED = {"type": "KeyExpired", "message": "it may have happened, and its key is not honoured any more", "data": None}
 STOPPED = {"type": "Stopped", "message": "the engine was stopped before it was sent", "data": None}
 WITHDRAWN = {"type": "Cancelled", "message": "cancelled before it was sent", "data": None}
+USES_NONE_UP = (Ended.LOST.value, Ended.NOT_DONE.value, Ended.UNANSWERED.value)  # a crash, and the ends of probes: no attempt's
 
 
 class Steps:
@@ -270,7 +271,7 @@ class Steps:
         step.began = self.desk.now
         if step.attempts == 1:
             step.sent = self.desk.now
-        step.busy, step.probing = True, False
+        step.busy, step.probing, step.probes = True, False, 0
         step.granted = False
         return Perform(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body)
 
@@ -419,7 +420,7 @@ class Steps:
         following = decide(
             policy.effect,
             ended,
-            attempts_left=step.tries < policy.retry.attempts,
+            attempts_left=(step.probes if ended is Ended.UNANSWERED else step.tries) < policy.retry.attempts,
             within_ttl=self.desk.now < step.sent + policy.key_ttl,
             ambiguous=step.ambiguous,
             retryable=retryable,
@@ -450,7 +451,9 @@ class Steps:
     def _rest(self, run: Run, step: Step, following: Next, ended: Ended, error: dict[str, Any] | None) -> None:
         """Another attempt or a probe follows, not at once. Until then the run needs no place here: it waits."""
         policy = step.policy
-        if following is Next.PROBE:
+        if ended is Ended.UNANSWERED:
+            due = self.desk.now + policy.retry.delay(step.probes, self._chance(run, step))
+        elif following is Next.PROBE:
             settle = policy.timeout if policy.settle is None else policy.settle
             # When a lost attempt was sent nobody knows (its commit may have waited for a full disk): at the latest now.
             deadline = self.desk.now + policy.timeout if ended is Ended.LOST else max(step.began + policy.timeout, self.desk.now)
@@ -472,7 +475,8 @@ class Steps:
     def _attempted(
         self, run: Run, step: Step, ended: Ended, following: Next, error: dict[str, Any] | None, due: int | None = None
     ) -> None:
-        step.evidence = error
+        if ended is not Ended.UNANSWERED:
+            step.evidence = error
         self.lifecycle.record(
             run,
             r.ATTEMPTED,
@@ -507,6 +511,7 @@ class Steps:
             call = step.call
             assert call is not None
             step.phase, step.busy, step.probing = Step.PERFORMING, True, True
+            step.probes += 1
             self._send(Probe(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body))
 
     def overdue(self, run: Run, step: Step) -> Settled:
@@ -582,8 +587,8 @@ class Steps:
         step.phase = Step.DOUBT
         step.due = None
         run.doubts += 1
-        if ended is Ended.UNKNOWN:
-            error = _with_the_probe(step.evidence, error)
+        if ended in (Ended.UNKNOWN, Ended.UNANSWERED):
+            error = _with_the_probe(step.evidence, error, step.probes)
         settle_at = None
         if policy.in_doubt_after is not None and policy.in_doubt != "hold":
             settle_at = self.desk.now + policy.in_doubt_after
@@ -688,13 +693,17 @@ class Steps:
             note = r.json_decode(record.note or "{}")
             step.ambiguous = note["ended"] in ("ambiguous", "lost") or (step.ambiguous and note["ended"] != "not_done")
             again = note["next"] == Next.PERFORM.value
-            step.evidence = None if record.error is None else r.json_decode(record.error)
+            if note["ended"] == Ended.UNANSWERED.value:
+                step.probes += 1
+            else:
+                step.probes = 0
+                step.evidence = None if record.error is None else r.json_decode(record.error)
             step.attempts = record.attempt + (1 if again and record.effect != Effect.AT_MOST_ONCE.value else 0)
             # AT_MOST_ONCE: an attempt after this one would have an intent of its own; there is none (yet).
             step.granted = again and record.effect == Effect.AT_MOST_ONCE.value
             step.phase = Step.CALLED if record.effect == Effect.READ.value else Step.INTENT  # if in doubt: evidence has come
             step.due = None if note.get("due") is None else (note["due"], note["next"])
-            step.tries += note["ended"] != Ended.LOST.value  # a crash uses none up
+            step.tries += note["ended"] not in USES_NONE_UP
         elif kind == r.DOUBTED:
             step.phase, step.ambiguous, step.attempts = Step.DOUBT, True, record.attempt
             note = r.json_decode(record.note or "{}")
@@ -773,9 +782,12 @@ def _traced(step: Step, note: dict[str, Any] | None) -> dict[str, Any] | None:
     return {**(note or {}), "traceback": trace}
 
 
-def _with_the_probe(attempt: dict[str, Any] | None, probe: dict[str, Any] | None) -> dict[str, Any]:
+def _with_the_probe(attempt: dict[str, Any] | None, probe: dict[str, Any] | None, probes: int) -> dict[str, Any]:
     """The evidence of a step whose probe could not tell: how its attempt had ended, and what the probe said."""
-    said = "its probe cannot tell" if probe is None else f"its probe failed with {probe['type']}: {probe['message']}"
+    said = "its probe cannot tell"
+    if probe is not None:
+        often = f" {probes} times, at last" if probes > 1 else ""
+        said = f"its probe failed{often} with {probe['type']}: {probe['message']}"
     if attempt is None:
         return {"type": "Unknown", "message": said, "data": None}
     return {**attempt, "message": f"{attempt['message']}; {said}"}

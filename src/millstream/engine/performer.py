@@ -147,7 +147,8 @@ class Performer:
     def probe(self, run: int, run_id: str, step: str, attempt: int, key: str, call: Call) -> None:
         """Ask the tool's probe, at once, whether the step happened. It may be asked after `stop`.
 
-        Ends with ``SUCCEEDED`` (the answer was ``Done``), ``NOT_DONE`` or ``UNKNOWN``; or with ``OVERDUE`` before one of these.
+        Ends with ``SUCCEEDED`` (the answer was ``Done``), ``NOT_DONE``, ``UNKNOWN``, or ``UNANSWERED`` (it raised, or was cancelled
+        when its time-out had passed); or with ``OVERDUE`` before one of these.
 
         Raises:
             RuntimeError: code of this step still runs here, or its tool has no probe.
@@ -245,7 +246,7 @@ class Performer:
         """Its code has not begun, and never will."""
         work.withdrawn = True
         error = made("NotSent", f"{work.spec.name} was withdrawn before its code began: {reason}")
-        ended = Ended.UNKNOWN if work.probing else Ended.NOT_SENT
+        ended = Ended.UNANSWERED if work.probing else Ended.NOT_SENT
         self._loop.call_soon(self._end, work, Outcome(ended, error=error))
 
     # --- the code -----------------------------------------------------------------------------------------------------------
@@ -288,7 +289,7 @@ class Performer:
         spec = work.spec
         if isinstance(error, asyncio.CancelledError) and (work.timed_out or work.cancelled):
             kind, why = ("TimeoutError", _timeout_text(spec)) if work.timed_out else ("CancelledError", "cancelled while it ran")
-            ended = Ended.UNKNOWN if work.probing else Ended.AMBIGUOUS
+            ended = Ended.UNANSWERED if work.probing else Ended.AMBIGUOUS
             return Outcome(ended, error=made(kind, f"{'the probe of ' * work.probing}{spec.name}: {why}"))
         return probe_failed(spec, error) if work.probing else failed(spec, error, outside)
 

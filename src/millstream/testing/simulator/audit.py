@@ -60,6 +60,7 @@ class Audit:
         self._returned: dict[tuple[int, int], tuple[int, int]] = {}  # (run, generation) -> emitted to streams, sent
         self._states: dict[tuple[str, str], tuple[int, int, list[str]]] = {}  # version, run, who touched it
         self._last: dict[str, tuple[int, _Handler | None]] = {}  # step -> its last attempt: when it was sent, and for whom
+        self._unanswered: Counter[str] = Counter()  # step -> probes of its last attempt in this life that gave no answer
         self._began: dict[tuple[str, str], int] = {}  # (agent, key) -> the last run that began in this life
         self._begun: set[int] = set()  # and all that did
         self._received: dict[str, tuple[int, str | None]] = {}  # signal id -> who received it
@@ -77,6 +78,7 @@ class Audit:
         self._ended.clear()
         self._began.clear()
         self._begun.clear()
+        self._unanswered.clear()
 
     def died(self, life: Life) -> None:
         for number, handler in self._handlers.items():
@@ -203,6 +205,7 @@ class Audit:
 
     def performed(self, life: Life, command: Perform, request: Request) -> None:
         self.counts[f"perform {request.effect.value}"] += 1
+        self._unanswered.pop(request.place, None)
         if command.attempt > 1:
             self.counts["performed again"] += 1
         durable = [row for row in stored(life.store, command.run) if row.step == command.step]
@@ -241,12 +244,17 @@ class Audit:
 
     def ended(self, request: Request, ended: Ended) -> None:
         """An attempt or a probe ended, or is overdue."""
-        if ended is not Ended.OVERDUE:
+        if ended is Ended.UNANSWERED:
+            self._unanswered[request.place] += 1
+        elif ended is not Ended.OVERDUE:
             self._last[request.place] = (request.sent, self._handlers.get(request.run))
 
     def probed(self, life: Life, request: Request) -> None:
         """The deadline of an attempt that this start of the handler made is known; nothing may be asked before it has settled."""
         self.counts["probe"] += 1
+        unanswered = self._unanswered[request.place]
+        if unanswered >= request.tool.policy.retry.attempts:
+            raise Violation("effect-class", f"{request.place} is probed again after {unanswered} probes without an answer")
         sent, handler = self._last.get(request.place, (0, None))
         policy = request.tool.policy
         settle = policy.timeout if policy.settle is None else policy.settle

@@ -380,6 +380,9 @@ class World:
         if draw < 0.1 and not attempt.overdue:
             self.note("probe is overdue", attempt.request.place)
             self.life.end(attempt, Ended.OVERDUE, error="TimeoutError")
+        elif draw < 0.35:
+            self.note("probe fails", attempt.request.place)
+            self.life.end(attempt, Ended.UNANSWERED, error="ConnectionError")
         else:
             unsure = draw > 0.85 and not self.calm
             self.note("probe answers", f"{attempt.request.place} unsure={unsure}")
