@@ -20,6 +20,7 @@ HAPPENED = (
     "replayed",
     "put away",
     "probe fails",
+    "a thread calls",
     "starts of an unclean life",
     "retry",
     "signal",

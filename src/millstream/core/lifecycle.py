@@ -26,6 +26,7 @@ from millstream.core.desk import Desk
 from millstream.core.effects import Effect
 from millstream.core.facts import (
     Advanced,
+    AttemptEnded,
     CancelRequested,
     Raised,
     Refused,
@@ -58,7 +59,15 @@ class Poison(msgspec.Struct, frozen=True, gc=False):
     token: None = None
 
 
-Errand = Settled | CancelRequested | RetryRequested | Poison
+class Evidence(msgspec.Struct, frozen=True, gc=False):
+    """Code of an effect has ended, and its run had failed before."""
+
+    run: int
+    end: AttemptEnded
+    token: None = None
+
+
+Errand = Settled | CancelRequested | RetryRequested | Poison | Evidence
 
 
 class Lifecycle:
@@ -210,6 +219,8 @@ class Lifecycle:
         self.lines.found(row)
         for errand in errands:
             self._errand_of_stored(run, errand)
+            if isinstance(errand, Evidence) and run.status in r.ENDED:
+                self.desk.commit.put(RUNS, row)  # as it is: who asks for the run now must wait for what was recorded of it
         if run.status == r.IN_DOUBT and run.turn is None:
             self._settle_overdue(run)
         elif run.status in (r.WAITING, r.IN_DOUBT):
@@ -576,6 +587,7 @@ class Lifecycle:
         self.mail.forget(run)
         if status != r.DIVERGED:
             self.mail.reply(run, None, error)
+        self.steps.leave(run)
         if run.number in self.residents:
             self._forget(run, finished=self.desk.now, error=error)
         else:
@@ -624,6 +636,8 @@ class Lifecycle:
             else:
                 self.deliver(run, cancelled)
             self._answer(errand)
+        elif isinstance(errand, Evidence):
+            self.steps.late(run, errand.end)
         else:
             self._answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")
 
@@ -635,6 +649,9 @@ class Lifecycle:
         elif isinstance(errand, Poison):
             if run.status == r.RUNNING:
                 self._fail(run, r.FAILED, POISON)
+        elif isinstance(errand, Evidence):
+            if self.steps.late(run, errand.end):
+                self._tell_stored(run, None)
         elif run.status in (r.FAILED, r.DIVERGED, r.CANCELLED):
             self._new_generation(run, errand.by)
             self._answer(errand)
@@ -646,11 +663,16 @@ class Lifecycle:
         if error is None:
             if run.status == r.DIVERGED:
                 self._new_generation(run, errand.by)  # what was settled before did not fit
-            elif run.status == r.IN_DOUBT and run.turn is None:
-                self._settle_parked(run, errand.by)
             else:
-                run.news = True
+                self._tell_stored(run, errand.by)
         return error
+
+    def _tell_stored(self, run: Run, by: str | None) -> None:
+        """An outcome was recorded that its handler has not seen."""
+        if run.status == r.IN_DOUBT and run.turn is None:
+            self._settle_parked(run, by)
+        else:
+            run.news = True
 
     def _cancel_stored(self, run: Run, errand: CancelRequested) -> str | None:
         if run.status in (r.DONE, r.CANCELLED):

@@ -23,6 +23,7 @@ from millstream.core.commands import CancelAttempt, Perform, Probe
 from millstream.core.desk import Desk
 from millstream.core.effects import Effect, Ended, Next, decide
 from millstream.core.facts import AttemptEnded, Settled, StepCall
+from millstream.core.lifecycle import Evidence
 from millstream.core.runs import Run, Step
 from millstream.core.slots import THREADS, Need, Slots
 from millstream.core.tables import DOUBTS, JSON, DoubtRow, RecordRow
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 LOST = {"type": "Lost", "message": "the process ended before the outcome was durable", "data": None}
 EXPIRED = {"type": "KeyExpired", "message": "it may have happened, and its key is not honoured any more", "data": None}
 STOPPED = {"type": "Stopped", "message": "the engine was stopped before it was sent", "data": None}
+NEVER_SENT = {"type": "NotSent", "message": "its run had ended before it was sent", "data": None}
 WITHDRAWN = {"type": "Cancelled", "message": "cancelled before it was sent", "data": None}
 USES_NONE_UP = (Ended.LOST.value, Ended.NOT_DONE.value, Ended.UNANSWERED.value)  # a crash, and the ends of probes: no attempt's
 
@@ -48,6 +50,7 @@ class Steps:
         self.mail: Mail  # set by the machine
         self.intake: Intake
         self.running: set[tuple[int, str]] = set()  # (run, step) whose code runs in this process
+        self._left: set[tuple[int, str]] = set()  # those of effects, whose run has failed or diverged meanwhile
         self._behind: dict[tuple[int, str], Perform | Probe] = {}  # to be sent when the code that runs has ended
         self.slots = Slots()
 
@@ -281,6 +284,10 @@ class Steps:
         step = None if run is None else run.steps.get(command.step)
         if run is None or step is None or step.phase != Step.INTENT or step.attempts != command.attempt:
             self._leave_slots((command.run, command.step))
+            if (command.run, command.step) in self._left:
+                self._left.discard((command.run, command.step))
+                never = AttemptEnded(self.desk.now, command.run, command.step, command.attempt, Ended.NOT_SENT, None, NEVER_SENT)
+                self.lifecycle.errand(Evidence(command.run, never))
             return
         if self.desk.stopping:
             self._attempted(run, step, Ended.NOT_SENT, Next.PERFORM, STOPPED)
@@ -359,16 +366,21 @@ class Steps:
     def ended(self, fact: AttemptEnded) -> None:
         run = self.lifecycle.residents.get(fact.run)
         step = None if run is None else run.steps.get(fact.step)
-        behind = None
+        behind, left = None, False
         if fact.ended is not Ended.OVERDUE:
             place = (fact.run, fact.step)
             self.running.discard(place)
+            if self._left and place in self._left:
+                self._left.discard(place)
+                left = fact.ended in (Ended.SUCCEEDED, Ended.FAILED, Ended.NOT_SENT)
             behind = self._behind.pop(place, None)
             if step is None or not (
                 step.busy and (step.phase == Step.INTENT or (behind is not None and step.phase == Step.PERFORMING))
             ):
                 self._leave_slots(place)  # no other attempt at it is about to begin
         if run is None or step is None or step.call is None:
+            if left:
+                self.lifecycle.errand(Evidence(fact.run, fact))
             return
         if behind is not None:
             if step.phase == Step.PERFORMING:
@@ -399,6 +411,35 @@ class Steps:
         self._decide(run, step, fact.ended, fact.result, fact.error, fact.retryable)
         if step.is_left_alone():
             self.lifecycle.rest(run)
+
+    def leave(self, run: Run) -> None:
+        """The run has failed or diverged. What code of its effects says in the end is on record for a retry, which would else
+        take them for unknown."""
+        for step in run.steps.values():
+            if step.busy and step.policy.effect is not Effect.READ:
+                self._left.add((run.number, step.id))
+
+    def late(self, run: Run, fact: AttemptEnded) -> bool:
+        """Code of an effect has ended whose run had failed. False: that tells nothing new."""
+        step = run.steps.get(fact.step)
+        if step is None or step.busy or step.phase not in (Step.INTENT, Step.DOUBT) or step.attempts != fact.attempt:
+            return False
+        step.trace = fact.trace
+        if step.call is not None:  # the run was retried meanwhile, and is in doubt about it
+            self._decide(run, step, fact.ended, fact.result, fact.error, fact.retryable)
+            if step.is_left_alone():
+                self.lifecycle.rest(run)
+            return True
+        if step.phase == Step.DOUBT:
+            self._settled(run, step)
+        if fact.ended is Ended.NOT_SENT:
+            tool, effect = _recorded(step)
+            note = _traced(step, {"ended": fact.ended.value, "next": Next.PERFORM.value, "due": None})
+            attempt = step.attempts
+            self.lifecycle.record(run, r.ATTEMPTED, step.id, tool=tool, effect=effect, attempt=attempt, note=note, error=fact.error)
+        else:
+            self._outcome(run, step, fact.result, fact.error, note=None)
+        return True
 
     def _after_another(self, run: Run, step: Step, command: Perform | Probe, fact: AttemptEnded) -> None:
         """The code that was in the way of this attempt has ended."""
@@ -542,12 +583,15 @@ class Steps:
         call = step.call
         step.phase, step.due = Step.DONE, None
         is_read = call is not None and step.recorded is None
+        tool, effect = _recorded(step)
+        if call is not None:
+            tool, effect = call.name, call.policy.effect if call.kind == "tool" else None
         record = self.lifecycle.record(
             run,
             r.RESULTED,
             step.id,
-            tool=None if call is None else call.name,
-            effect=None if call is None or call.kind != "tool" else call.policy.effect,
+            tool=tool,
+            effect=effect,
             attempt=step.attempts,
             key=call.key if call is not None and call.kind == "ask" else None,
             note=_traced(step, note),
@@ -772,6 +816,14 @@ class Steps:
             if step.call is None and step.phase != Step.CALLED and step.recorded is not None and step.recorded.kind == r.INTENDED:
                 return f"{run.id}/{step.id}"
         return None
+
+
+def _recorded(step: Step) -> tuple[str | None, Effect | None]:
+    """Tool and class of a step that (this start of) the handler has not asked for."""
+    record = step.recorded
+    if record is None:
+        return None, None
+    return record.tool, None if record.effect is None else Effect(record.effect)
 
 
 def _traced(step: Step, note: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -434,7 +434,8 @@ class World:
     # --- people ---------------------------------------------------------------------------------------------------
 
     def _people(self) -> list[Callable[[], None]]:
-        return [self._signal, self._signal, self._resolve, self._retry, self._cancel, self._forget, self._retry_letters]
+        often = [self._signal, self._signal, self._resolve, self._retry, self._cancel]
+        return [*often, self._forget, self._retry_letters, self._thread_calls]
 
     def _signal(self) -> None:
         chance, life = self.chance, self.life
@@ -509,6 +510,13 @@ class World:
             row = self.chance.choice(runs)
             self.note("cancel", f"{row.run} {row.status}")
             self.life.feed(CancelRequested(self.remains.clock.at, row.run, "somebody", self._ask("cancel", row.run)))
+
+    def _thread_calls(self) -> None:
+        handlers = self.audit.living()
+        if handlers:
+            run = self.chance.choice(handlers)
+            self.note("a thread calls", run)
+            self.life.fail(run)
 
     def _retry_letters(self) -> None:
         self.note("letters are retried")
