@@ -89,7 +89,7 @@ class Deliver(msgspec.Struct, frozen=True, gc=False):
     step: str
     value: str | None = None  # JSON
     error: dict[str, Any] | None = None
-    by: str | None = None
+    by: str | None = None  # who sent the signal, or cancelled the run
     id: str | None = None
     sent: int = 0  # when the signal was sent, us
 

@@ -335,6 +335,8 @@ class Lifecycle:
             seen = note.get("first", seen)
             if record.kind == r.RECEIVED:
                 by, id, sent = note["by"], note["id"], note["sent"]
+            elif record.kind == r.CANCEL:
+                by = note["by"]
         error = None if record.error is None else r.json_decode(record.error)
         self.desk.say(Deliver(run.number, record.at, seen, record.kind, record.step or "", record.result, error, by, id, sent))
 

@@ -87,6 +87,7 @@ class Handle:
         "root",
         "ending",
         "was_cancelled",
+        "cancelled_by",
         "refused",
         "divergence",
         "_event",
@@ -124,6 +125,7 @@ class Handle:
         self.root: asyncio.Task[Any] | None = None
         self.ending = False
         self.was_cancelled = False
+        self.cancelled_by: str | None = None
         self.refused: list[Refused] = []
         self.divergence: str | None = None
         self._event = event

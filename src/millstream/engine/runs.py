@@ -89,7 +89,7 @@ class Runs:
         elif kind == r.RECEIVED:
             handle.hand(command.step, (command.value or "null", command.by, command.sent, command.id or ""))
         elif kind == r.CANCEL:
-            handle.was_cancelled = True
+            handle.was_cancelled, handle.cancelled_by = True, command.by
             for task in loop.tasks if handle.ending else [handle.root]:
                 if task is not None:
                     task.cancel()
@@ -170,10 +170,10 @@ class Runs:
 
     def _end(self, handle: Handle, root: asyncio.Task[Any]) -> Returned | Raised:
         if root.cancelled():
-            error = {"type": "Cancelled", "message": "the run was cancelled", "data": None}
             if not handle.was_cancelled:
-                error = {"type": "CancelledError", "message": "the handler cancelled itself", "data": None}
-            return Raised(error, handle.was_cancelled)
+                return Raised({"type": "CancelledError", "message": "the handler cancelled itself", "data": None})
+            by = f" by {handle.cancelled_by}" if handle.cancelled_by else ""
+            return Raised({"type": "Cancelled", "message": f"cancelled{by}", "data": None}, cancelled=True)
         raised = root.exception()
         if raised is not None:
             return Raised(failure(raised))
