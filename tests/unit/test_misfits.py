@@ -232,6 +232,8 @@ def test_a_recorded_event_that_an_edited_type_cannot_read_stops_the_run_until_it
         assert "the event does not fit PricedOrder, which a handles: Object missing required field `currency`" in said
         assert 'Recorded is {"cents":5}; let the type take what is recorded' in said
         assert "The run is kept and tried again when the agent's code changes" in said
+        figures = world._alive.engine.snapshot()
+        assert (figures.failed, figures.diverged) == (0, 1)
         world.restart(app)
         world.retry(world.run())  # here both versions are one file; otherwise it is tried again by itself
         world.settle()

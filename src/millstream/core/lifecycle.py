@@ -584,7 +584,7 @@ class Lifecycle:
         if status == r.CANCELLED or run.spec.on_error == "park":
             run.turn = None
         if status != r.CANCELLED:
-            self.desk.counts["failed"] += 1
+            self.desk.counts[status] += 1
         self.intake.failure(run, error)
         self.mail.forget(run)
         if status != r.DIVERGED:

@@ -68,6 +68,7 @@ class Stats(msgspec.Struct):
     accepted: int = 0
     done: int = 0
     failed: int = 0
+    diverged: int = 0
     duplicates: int = 0
     rejected: int = 0
     outputs: int = 0
@@ -536,7 +537,7 @@ class Engine:
         """The figures of now."""
         counts = self.machine.desk.counts
         stats = self.stats
-        for name in ("accepted", "done", "failed", "duplicates", "rejected", "outputs"):
+        for name in ("accepted", "done", "failed", "diverged", "duplicates", "rejected", "outputs"):
             setattr(stats, name, counts[name])
         stats.active = self.machine.lines.running
         stats.waiting = len(self.machine.lifecycle.idle)

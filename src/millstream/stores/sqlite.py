@@ -766,11 +766,6 @@ class SqliteStore:
         """How many runs there are of each status but done and cancelled."""
         return dict(self._rows(f"SELECT status, count(*) FROM runs WHERE {OPEN} GROUP BY status"))
 
-    def diverged_since(self, at: int) -> int:
-        """How many runs have diverged since ``at`` (us), and are not tried again yet."""
-        sql = f"SELECT count(*) FROM runs WHERE {OPEN} AND status = 'diverged' AND finished >= ?"
-        return int(self._rows(sql, (at,))[0][0])
-
     def cancellations(self, runs: Sequence[int]) -> list[RecordRow]:
         """What these runs recorded of being cancelled, in order."""
         sql = f"{_selected(RECORDS)} WHERE run {_IN_NUMBERS} AND kind = 'cancelled' ORDER BY record"
