@@ -60,6 +60,14 @@ class LoadWakes(msgspec.Struct, frozen=True, gc=False):
     after: int
 
 
+class LoadDiverged(msgspec.Struct, frozen=True, gc=False):
+    """The diverged runs behind this one (agent, key, run)."""
+
+    behind: tuple[str, str, int]
+    limit: int
+    after: int
+
+
 class Start(msgspec.Struct, frozen=True, gc=False):
     """Begin the handler from the top."""
 

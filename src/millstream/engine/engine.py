@@ -19,6 +19,7 @@ from millstream.core.commands import (
     Answer,
     CancelAttempt,
     Deliver,
+    LoadDiverged,
     LoadLine,
     LoadLines,
     LoadMail,
@@ -173,7 +174,7 @@ class Engine:
             Answer: self._answer,
             Pause: self._pause,
             Note: lambda command: self._log(command.level, command.text),
-            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes), load),
+            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes, LoadDiverged), load),
         }
 
     # --- life -----------------------------------------------------------------------------------------------------

@@ -57,6 +57,9 @@ class Store(Protocol):
     def wakes(self, until: int, limit: int) -> list[RunRow]:
         """Waiting and in-doubt runs whose ``wake`` is not later than ``until``, earliest first."""
 
+    def diverged(self, behind: tuple[str, str, int], limit: int) -> list[RunRow]:
+        """Diverged runs by agent, key and number, behind this one (agent, key, run)."""
+
     def sleeping(self, agents: Sequence[str]) -> bool:
         """Is there a waiting run of these agents that waits for its ``wake`` alone (its ``awaits`` is null)?"""
 

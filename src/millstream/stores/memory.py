@@ -240,6 +240,13 @@ class MemoryStore:
         return [run for _, _, run in sorted(due)[:limit]]
 
     @_of_one_moment
+    def diverged(self, behind: tuple[str, str, int], limit: int) -> list[RunRow]:
+        """Diverged runs by agent, key and number, behind this one (agent, key, run)."""
+        found = (run for run in self._tables[RUNS].values() if run.status == "diverged")
+        places = sorted((run.agent, run.key, run.run, run) for run in found)
+        return [run for *place, run in places if tuple(place) > behind][:limit]
+
+    @_of_one_moment
     def sleeping(self, agents: Sequence[str]) -> bool:
         """Is there a waiting run of these agents that waits for its ``wake`` alone?"""
         return any(

@@ -663,6 +663,16 @@ class SqliteStore:
             (until, limit),
         )
 
+    def diverged(self, behind: tuple[str, str, int], limit: int) -> list[RunRow]:
+        """Diverged runs by agent, key and number, behind this one (agent, key, run): as the index has them, so that a page costs no
+        more than its rows."""
+        return self._made(
+            RunRow._make,
+            f"{_selected(RUNS)} WHERE {OPEN} AND status = 'diverged' AND (agent, \"key\", run) > (?, ?, ?) "
+            'ORDER BY agent, "key", run LIMIT ?',
+            (*behind, limit),
+        )
+
     def sleeping(self, agents: Sequence[str]) -> bool:
         """Is there a waiting run of these agents that waits for its ``wake`` alone?"""
         sql = (

@@ -16,6 +16,7 @@ from millstream.core.commands import (
     Answer,
     CancelAttempt,
     Deliver,
+    LoadDiverged,
     LoadLine,
     LoadLines,
     LoadMail,
@@ -181,7 +182,7 @@ class Life:
             Answer: self._answer,
             Pause: self._pause,
             Note: lambda command: self.notes.append(command.text),
-            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes), load),
+            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes, LoadDiverged), load),
         }
         audit.born(self)
         self.feed(opened)
