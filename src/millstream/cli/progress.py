@@ -149,6 +149,8 @@ class Progress:
         words += [f"{names} {number:,}" for _, names, number in self._irregular(stats) if number]
         if stats.paused:
             words.append(f"sources wait: {stats.paused}")
+        if stats.hung:
+            words.append(stats.hung)
         return ", ".join(words)
 
     @staticmethod
@@ -272,6 +274,8 @@ class Block(Progress):
             block.append(f"\nstopping: {count(stats.active, 'run')} active", style="yellow")
         elif stats.paused:
             block.append(f"\nsources wait: {printable(stats.paused)}", style="yellow")
+        if stats.hung:
+            block.append(f"\n{printable(stats.hung)}", style="yellow")
         return block
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ import contextvars
 import inspect
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -121,6 +122,7 @@ class Performer:
         self._overdue_after = overdue_after
         self._context = contextvars.copy_context()
         self._works: dict[tuple[int, str], _Work] = {}
+        self._hung: dict[_Work, None] = {}  # attempts in threads that have outlived their time-out
         self._deadlines = _Deadlines(loop, self._due)
         self._stopped = False
         self._emptied: asyncio.Future[None] | None = None
@@ -204,6 +206,10 @@ class Performer:
     def running(self) -> int:
         """Attempts and probes that were started and have not ended, the overdue among them."""
         return len(self._works)
+
+    def hung(self) -> Counter[str]:
+        """How many attempts in threads have outlived their time-out and still run, by tool: each keeps its thread until it ends."""
+        return Counter(work.spec.name for work in self._hung)
 
     def busy(self, run: int, step: str) -> bool:
         """Does code of this step run, or wait to run, here? Then neither attempt nor probe of it may start."""
@@ -300,6 +306,8 @@ class Performer:
             self._deadlines.discard(work)
         if work.timer is not None:
             work.timer.cancel()
+        if self._hung:
+            self._hung.pop(work, None)
         if self._emptied is not None and not self._works:
             self._emptied.set_result(None)
             self._emptied = None
@@ -334,6 +342,8 @@ class Performer:
 
     def _overdue(self, work: _Work) -> None:
         spec = work.spec
+        if work.job is not None and not work.probing:
+            self._hung[work] = None
         why = "cancelled" if work.cancelled and not work.timed_out else _timeout_text(spec)
         error = made("TimeoutError", f"{'the probe of ' * work.probing}{spec.name}: {why}, and its code still runs")
         self._report(work.run, work.step, work.attempt, Outcome(Ended.OVERDUE, error=error))
