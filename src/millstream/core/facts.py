@@ -80,7 +80,7 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     sinks: list[SinkRow]
     last_outputs: dict[str, int]  # sink -> number of its last output row
     askers: list[RunRow]
-    mailed: list[int]  # waiting runs that have mail
+    mailed: list[int]  # waiting runs that have mail, and done ones that have answers which nobody waits for
     suspects: list[RunRow]  # running runs that were active in two unclean deaths or more
     visiting: bool = False  # no handler is going to be started
 

@@ -228,6 +228,8 @@ class Lifecycle:
                 self._line_up(run)
             else:
                 self.mail.not_promised(run)
+        elif run.status == r.DONE:
+            self.mail.discard(run)
         if run.status in (r.QUEUED, r.RUNNING) and not run.stale:
             self.stash[run.number] = run
         self.lines.moved(run.row())
@@ -562,6 +564,8 @@ class Lifecycle:
         run.status, run.turn = r.DONE, None
         self.desk.counts["done"] += 1
         self._forget(run, finished=self.desk.now)
+        if run.unanswered:
+            self.lines.wake(run.number, self.desk.commit.number)  # what it left in the mail
 
     def _change_state(self, run: Run, state: str | None) -> None:
         instance = run.instance

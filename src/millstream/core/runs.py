@@ -164,6 +164,7 @@ class Run:
         "mail",
         "asking_mail",
         "unread",
+        "unanswered",
         "wake",
         "awaiting",
         "initial",
@@ -211,6 +212,7 @@ class Run:
         self.mail: list[MailRow] | None = None  # None: not asked for yet
         self.asking_mail = False
         self.unread = False  # what it waits for may be in the mail
+        self.unanswered = False  # it has given an ask up, whose answer may be in the mail, or come later
         self.wake = row.wake  # as the store has it
         self.awaiting = row.awaits  # as the store has it
         self.initial: str | None = None  # the state as of its turn

@@ -64,7 +64,8 @@ class Store(Protocol):
         """Is there a waiting run of these agents that waits for its ``wake`` alone (its ``awaits`` is null)?"""
 
     def mailed(self) -> list[int]:
-        """Waiting and in-doubt runs that have mail addressed to them (``MailRow.run``), or to their (agent, key)."""
+        """Waiting and in-doubt runs that have mail addressed to them (``MailRow.run``), or to their (agent, key), and done ones
+        that have answers (mail of the kind ``reply``)."""
 
     def askers(self) -> list[RunRow]:
         """Waiting and in-doubt runs, in line or not, that wait for an ``ask`` (their ``awaits`` has an item of that kind)."""

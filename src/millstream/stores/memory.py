@@ -256,11 +256,14 @@ class MemoryStore:
 
     @_of_one_moment
     def mailed(self) -> list[int]:
-        """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key)."""
+        """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key), and done ones that have answers."""
         letters = self._tables[MAIL].values()
         runs = {mail.run for mail in letters if mail.run is not None}
+        answered = {mail.run for mail in letters if mail.run is not None and mail.kind == "reply"}
+        done = [run for run in answered if (found := self._tables[RUNS].get((run,))) is not None and found.status == "done"]
         places = {(mail.agent, mail.key) for mail in letters if mail.run is None}
-        return sorted(run.run for run in self._all_waiting() if run.run in runs or (run.agent, run.key) in places)
+        waiting = [run.run for run in self._all_waiting() if run.run in runs or (run.agent, run.key) in places]
+        return sorted(waiting + done)
 
     @_of_one_moment
     def askers(self) -> list[RunRow]:

@@ -686,11 +686,13 @@ class SqliteStore:
         return [name for (name,) in self._rows("SELECT DISTINCT agent FROM runs ORDER BY agent")]
 
     def mailed(self) -> list[int]:
-        """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key)."""
+        """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key), and done ones that have answers."""
         sql = (
             "SELECT run FROM runs WHERE run IN (SELECT run FROM mail WHERE run IS NOT NULL "
             'UNION SELECT r.run FROM mail m JOIN runs r ON r.agent = m.agent AND r."key" = m."key" '
-            f"WHERE m.run IS NULL AND r.{OPEN} AND r.status IN {WAITING}) AND +status IN {WAITING} ORDER BY run"
+            f"WHERE m.run IS NULL AND r.{OPEN} AND r.status IN {WAITING}) AND +status IN {WAITING} "
+            "UNION SELECT run FROM runs WHERE run IN (SELECT run FROM mail WHERE run IS NOT NULL AND kind = 'reply') "
+            "AND +status = 'done' ORDER BY run"
         )
         return [run for (run,) in self._rows(sql)]
 

@@ -632,6 +632,8 @@ class StoreSuite:
         assert store.mailed() == [2, 4]
         store.write(commit((MAIL, mail(9, key="bob"))))
         assert store.mailed() == [2, 4, 6, 7]
+        store.write(commit((MAIL, mail(10, run=8)), (MAIL, mail(11, run=8, kind="reply")), (MAIL, mail(12, run=5, kind="reply"))))
+        assert store.mailed() == [2, 4, 6, 7, 8], "of a run that is done answers count, and signals do not"
 
     def test_a_run_that_only_sleeps_is_told_from_others(self, store: Store) -> None:
         store.write(

@@ -346,7 +346,12 @@ class Audit:
         self._check_effects(store)
         self._check_asks(store)
         check_sinks(life)
-        waiting = {row.id for row in store.tables()["mail"].values()}
+        mail: Any = store.tables()["mail"].values()
+        for row in mail:
+            owner = None if row.run is None else store.run(row.run)
+            if row.kind == "reply" and owner is not None and owner.status == r.DONE:
+                raise Violation("store", f"run {row.run} is done, and there is an answer for it that nobody will ever take: {row}")
+        waiting = {row.id for row in mail}
         for id, answered in signals.items():
             if answered and id not in waiting and id not in self._received:
                 raise Violation("signalled-once", f"signal {id} was answered for, and is neither waiting nor received")
