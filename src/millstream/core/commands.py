@@ -80,6 +80,7 @@ class Start(msgspec.Struct, frozen=True, gc=False):
     at: int
     seen: int  # when the run first began: what the handler takes for now
     generation: int
+    replayed: bool = False  # it has begun before
 
 
 class Deliver(msgspec.Struct, frozen=True, gc=False):
@@ -100,6 +101,7 @@ class Deliver(msgspec.Struct, frozen=True, gc=False):
     by: str | None = None  # who sent the signal, or cancelled the run
     id: str | None = None
     sent: int = 0  # when the signal was sent, us
+    replayed: bool = False  # it was handed over before
 
 
 class PutAway(msgspec.Struct, frozen=True, gc=False):

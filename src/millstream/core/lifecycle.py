@@ -103,7 +103,7 @@ class Lifecycle:
         self._make_resident(run, instance)
         self.put(run)
 
-    def _make_resident(self, run: Run, instance: Instance) -> None:
+    def _make_resident(self, run: Run, instance: Instance, *, replayed: bool = False) -> None:
         assert run.started is not None
         run.instance = instance
         run.fingerprint = run.spec.fingerprint  # of the code that runs it now: a diverged run is tried again by another
@@ -114,7 +114,8 @@ class Lifecycle:
         self.residents[run.number] = run
         self.bytes += run.bytes
         seen = run.started if run.first is None else run.first
-        start = Start(run.number, run.id, run.spec.name, run.key, run.event, run.initial, run.started, seen, run.generation)
+        agent = run.spec.name
+        start = Start(run.number, run.id, agent, run.key, run.event, run.initial, run.started, seen, run.generation, replayed)
         if self.unclean:
             self.desk.gate(start)  # if it takes the process with it at once, the next life must find that it was running
         else:
@@ -260,6 +261,7 @@ class Lifecycle:
         run = Run(row, run_id(row.partition, row.run), history.event, self.desk.graph.agents[row.agent])
         run.mail = self.mail.overlaid(history.mail, row.agent, row.key, row.run)
         run.recalled = bool(history.records)
+        run.last = history.records[-1].record if history.records else 0
         for record in history.records:
             run.bytes += len(record.result or "") + len(record.args or "")
             current = record.generation == run.generation
@@ -292,7 +294,7 @@ class Lifecycle:
         elif run.owed_state:
             run.owed_state = False
             run.order.append(self.record(run, r.RESUMED, result=instance.state))
-        self._make_resident(run, instance)
+        self._make_resident(run, instance, replayed=True)
         self.put(run)
 
     # --- being driven ---------------------------------------------------------------------------------------------
@@ -340,7 +342,9 @@ class Lifecycle:
             elif record.kind == r.CANCEL:
                 by = note["by"]
         error = None if record.error is None else r.json_decode(record.error)
-        self.desk.say(Deliver(run.number, record.at, seen, record.kind, record.step or "", record.result, error, by, id, sent))
+        replayed = run.replaying and record.record <= run.last
+        step = record.step or ""
+        self.desk.say(Deliver(run.number, record.at, seen, record.kind, step, record.result, error, by, id, sent, replayed))
 
     def _replay(self, run: Run, *, missed: bool = False) -> None:
         """Hand over the earliest recorded observation that finds somebody waiting for it."""

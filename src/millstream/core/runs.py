@@ -153,6 +153,7 @@ class Run:
         "steps",
         "order",
         "replaying",
+        "last",
         "fresh",
         "open",
         "resting",
@@ -201,6 +202,7 @@ class Run:
         self.steps: dict[str, Step] = {}
         self.order: deque[RecordRow] = deque()  # recorded observations that are not handed over yet
         self.replaying = False
+        self.last = 0  # the last record that an earlier start of the handler may have seen
         self.fresh: list[Step] = []  # asked for while replaying and not in the record: they begin when the replay ends
         self.open = 0  # steps on which something in this process works, or will at once
         self.resting = 0  # steps that rest before their next attempt or probe

@@ -90,6 +90,7 @@ class Handle:
         "cancelled_by",
         "refused",
         "divergence",
+        "replayed",
         "_event",
         "_graph",
         "_keys",
@@ -128,6 +129,7 @@ class Handle:
         self.cancelled_by: str | None = None
         self.refused: list[Refused] = []
         self.divergence: str | None = None
+        self.replayed = False  # what it does now it has done before
         self._event = event
         self._graph = graph
         self._keys = keys

@@ -66,6 +66,7 @@ class Runs:
             self._resources,
         )
         loop.handle = handle
+        handle.replayed = command.replayed
         self._handles[command.run] = handle
         spec = self._graph.agents[command.agent]
         handle.root = loop.start(spec.handler(handle))
@@ -77,7 +78,7 @@ class Runs:
         if handle is None:
             return None
         loop = handle.loop
-        loop.at, handle.seen = command.at, command.seen
+        loop.at, handle.seen, handle.replayed = command.at, command.seen, command.replayed
         handle.delivered += 1
         kind = command.kind
         if kind == r.RESULTED:
@@ -196,6 +197,8 @@ class Runs:
 
     def _tell(self, handle: Handle) -> None:
         problems, handle.loop.problems = handle.loop.problems, []
+        if handle.replayed:
+            return  # that was said when it happened
         for problem in problems:
             error = problem.get("exception")
             said = "" if error is None else f": {type(error).__name__}: {text_of(error)}"
@@ -205,6 +208,7 @@ class Runs:
 
     def _close(self, handle: Handle) -> None:
         loop = handle.loop
+        handle.replayed = False  # what comes to light on the way out is of now
         loop.put_away(RunPutAway(f"run {handle.run_id} was put away"))
         if loop.problems:
             self._tell(handle)
