@@ -7,7 +7,7 @@ goes to the core when nothing in the run is ready any more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -275,9 +275,9 @@ class Handle:
     def encoded(self, stream: str, value: Any, key: str | None) -> Emitted:
         spec = self._graph.streams.get(stream)
         if spec is None or spec.op != "emit":
-            known = sorted(name for name, other in self._graph.streams.items() if other.op == "emit")
+            known = _names(name for name, other in self._graph.streams.items() if other.op == "emit")
             raise NotFound(
-                f"run {self.run_id}: there is no stream {stream!r} to emit to; app.stream() declares one. There are {known}"
+                f"run {self.run_id}: there is no stream {stream!r} to emit to; app.stream() declares one. There are: {known}"
             )
         payload = spec.codec.encode(value)
         if key is None:
@@ -302,7 +302,7 @@ class Handle:
     def _agent(self, name: str) -> AgentSpec:
         spec = self._graph.agents.get(name)
         if spec is None:
-            raise NotFound(f"run {self.run_id}: there is no agent {name!r}; there are {sorted(self._graph.agents)}")
+            raise NotFound(f"run {self.run_id}: there is no agent {name!r}; there are: {_names(self._graph.agents)}")
         return spec
 
     # --- what is derived, not observed ----------------------------------------------------------------------------
@@ -341,6 +341,10 @@ class Handle:
     def replace_state(self, state: str | None) -> None:
         self.state_text = state
         self.state_version += 1
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def failure(error: BaseException) -> dict[str, Any]:
