@@ -90,6 +90,8 @@ EXPECTED: dict[str, Sequence[str | None]] = {
     "lost; probe says `NotDone`": (NO, NO, NO, ONCE_IN_TWO, NO),
     "lost; probe says `NotDone`, attempts used up": (NO, NO, NO, "0x, 1 body: ToolFailed(NotDone)", NO),
     "lost; probe says `Unknown`": (NO, NO, NO, DOUBT_1, NO),
+    "lost; probe raises or times out, then says `Done`": (NO, NO, NO, ONCE, NO),
+    "lost; probe raises, each time": (NO, NO, NO, DOUBT_1, NO),
     "lost; probe dies with the process": (NO, NO, NO, ONCE, NO),
 }
 SECTIONS = {
@@ -110,6 +112,7 @@ class FarSide:
         self.acts: list[str] = []
         self.database = Path(folder, "far.db")
         self.says: Any = None  # what a probe answers instead of the truth
+        self.broken: list[str] = []  # of the next probes: "raises", "hangs"
         self.let_go = threading.Event()
         self.commits_unheard = 0  # of the next COMMITs that are made
 
@@ -124,6 +127,10 @@ class FarSide:
 
     async def probe(self, call: ToolCall) -> Done[str] | NotDone | Unknown:
         await asyncio.sleep(1)
+        if self.broken:
+            if self.broken.pop(0) == "hangs":
+                await asyncio.sleep(3600)
+            raise ConnectionResetError("the line broke")
         if self.says is not None:
             return self.says  # type: ignore[no-any-return]
         return Done("result") if call.idempotency_key in self.acts else NotDone()
@@ -395,6 +402,16 @@ def probed(answer: Any, *script: str, **options: Any) -> Callable[[Effect], str]
     return lambda effect: played(effect, play, *script, **options)
 
 
+def unanswered(broken: Sequence[str], probes: int) -> Callable[[Effect], str]:
+    def play(scene: Scene) -> str:
+        scene.far.broken = list(broken)
+        scene.world.settle()
+        assert sum(attempt.probe for attempt in scene.world.attempts(scene.one)) == probes
+        return scene.told()
+
+    return lambda effect: played(effect, play, "arrives, lost")
+
+
 def commits_unheard(effect: Effect) -> str:
     def play(scene: Scene) -> str:
         scene.far.commits_unheard = 1
@@ -442,6 +459,8 @@ DRIVEN: dict[str, Callable[[Effect], str]] = {
     "lost; probe says `NotDone`": probed(NotDone(), "lost", "ok"),
     "lost; probe says `NotDone`, attempts used up": probed(NotDone(), "lost", retry=Retry(attempts=1)),
     "lost; probe says `Unknown`": probed(Unknown(), "arrives, lost"),
+    "lost; probe raises or times out, then says `Done`": unanswered(["raises", "hangs"], 3),
+    "lost; probe raises, each time": unanswered(["raises"] * 9, 3),
     "lost; probe dies with the process": dies_with_its_probe,
 }
 
@@ -474,6 +493,7 @@ def test_what_the_class_promises_is_what_happens(point: str, effect: Effect, exp
         ("connection lost, each time", IDEMPOTENT, Ended.AMBIGUOUS, Next.RECORD),
         ("committed, the database's answer lost", TRANSACTIONAL, Ended.AMBIGUOUS, Next.RECORD),
         ("lost; probe says `Unknown`", VERIFIED, Ended.UNKNOWN, Next.PERFORM),
+        ("lost; probe raises, each time", VERIFIED, Ended.UNANSWERED, Next.PERFORM),
     ],
     ids=str,
 )
@@ -511,7 +531,7 @@ FOOT = """\
   result and all that was built on it vanish together, and the step is as it was before.
 * *put away*: a waiting run leaves memory, and its handler's `finally` calls the tool. Nothing is performed then, nor when the
   engine is stopped or killed; it is performed once, when the run has received what it waited for.
-* *each time*: three attempts, the default.
+* *each time*: three attempts, the default; three probes of one attempt.
 * *timed out in a thread*: its code cannot be stopped, so nothing starts beside it. What it says in the end is evidence. A `READ`
   does not wait for that. `TRANSACTIONAL` loses its right to commit with the time-out, is rolled back, and is performed again.
 """

@@ -14,6 +14,7 @@ from millstream.core.intake import Intake
 from millstream.core.lifecycle import Lifecycle
 from millstream.core.mail import Mail
 from millstream.core.slots import Slots
+from millstream.core.steps import Steps
 from millstream.core.tables import LETTERS, RECORDS, SOURCES, Commit
 from millstream.testing.simulator import Failed, simulate
 
@@ -60,6 +61,17 @@ def test_a_verified_effect_that_is_performed_again_without_a_probe_is_found(monk
     }
     monkeypatch.setattr(effects, "TRANSITIONS", {**effects.TRANSITIONS, **again})
     assert found() == "effect-class"
+
+
+def test_a_probe_that_is_asked_again_for_ever_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = {(Effect.VERIFIED, Ended.UNANSWERED): (Next.PROBE, Next.PROBE)}
+    monkeypatch.setattr(effects, "TRANSITIONS", {**effects.TRANSITIONS, **again})
+    assert found() == "effect-class"
+
+
+def test_a_result_that_is_dropped_because_its_run_has_failed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Steps, "leave", lambda self, run: None)
+    assert found() == "decided-once"
 
 
 def test_a_result_that_is_not_in_the_commit_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:

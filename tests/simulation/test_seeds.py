@@ -19,6 +19,8 @@ HAPPENED = (
     "commits that were durable, unknown to the process that died",
     "replayed",
     "put away",
+    "probe fails",
+    "a thread calls",
     "starts of an unclean life",
     "retry",
     "signal",

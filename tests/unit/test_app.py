@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ import msgspec
 import pydantic
 import pytest
 
-from millstream.agents.agent import agrees
+from millstream.agents.agent import agrees, fingerprint
 from millstream.agents.app import App
 from millstream.agents.context import Context
 from millstream.agents.streams import Stream
@@ -441,6 +443,39 @@ def test_the_fingerprint_follows_the_modules_beside_it_that_the_handler_uses(tmp
         return graph.agents["act"].fingerprint
 
     assert compiled("5") == compiled("5") != compiled("66")
+
+
+def test_the_fingerprint_follows_the_modules_that_only_types_are_in(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    texts = {
+        "types_of_lines.py": "class Line:\n    sku: str\n",
+        "types_of_orders.py": "from dataclasses import dataclass\nfrom types_of_lines import Line\n\n"
+        "@dataclass\nclass Order:\n    lines: list[Line]\n",
+        "types_of_totals.py": "class Total:\n    cents = 0\n",
+        "types_of_answers.py": "class Answer:\n    pass\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    modules = {name: importlib.import_module(name.removesuffix(".py")) for name in texts}
+    shop = "async def act(ctx: Context[Total], event):\n    helper()\ndef helper() -> 'Answer | None':\n    return None\n"
+    namespace: dict[str, Any] = {"Context": Context, "__name__": "shop"}
+    for module in modules.values():
+        namespace.update({name: value for name, value in vars(module).items() if isinstance(value, type)})
+    (tmp_path / "shop.py").write_text(shop)
+    exec(compile(shop, str(tmp_path / "shop.py"), "exec"), namespace)
+
+    def now() -> str:
+        return fingerprint(namespace["act"], (dict[str, namespace["Order"]],))
+
+    before = now()
+    assert before == now()
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text + "# edited\n")
+        assert now() != before, name
+        (tmp_path / name).write_text(text)
+    assert now() == before
+    for module in modules.values():
+        del sys.modules[module.__name__]
 
 
 def test_the_graph_lists_the_tools_that_handlers_name() -> None:

@@ -10,10 +10,12 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ import pytest
 from millstream import App, Context, jsonl
 from millstream.cli.main import main
 from millstream.cli.progress import WARNINGS, Progress
+from millstream.runtime.control import ask
+from millstream.stores.folder import SOCKET
 
 COMMAND = [sys.executable, "-m", "millstream"]
 
@@ -49,6 +53,8 @@ async def fulfil(ctx: Context[dict], order: dict) -> dict:
 
 fulfil.output.sink(jsonl("receipts.jsonl"))
 """
+
+DATA = Path(".millstream/orders")
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -114,6 +120,17 @@ def receipts(shop: Path) -> list[str]:
     return [json.loads(line)["order"] for line in (shop / "receipts.jsonl").read_text().splitlines()]
 
 
+def sink_is_recorded(shop: Path) -> bool:
+    """Is it durable that the first output was written?"""
+    if not (shop / DATA / "millstream.db").exists():
+        return False
+    with closing(sqlite3.connect(shop / DATA / "millstream.db")) as database:
+        try:
+            return database.execute("SELECT 1 FROM sinks WHERE row = 1").fetchone() is not None
+        except sqlite3.OperationalError:  # the table is not there yet
+            return False
+
+
 # --- running --------------------------------------------------------------------------------------------------------------
 
 
@@ -145,11 +162,13 @@ def test_until_idle_an_open_pipe_is_waited_for_until_its_writer_has_closed_it(sh
     with child:
         child.stdin.write('{"id": "a"}\n')
         child.stdin.flush()
-        while not (shop / "receipts.jsonl").exists() or not receipts(shop):  # idle, but for the pipe
+        while not sink_is_recorded(shop):
             assert child.poll() is None
             time.sleep(0.01)
-        time.sleep(0.3)
-        assert child.poll() is None
+        # It is idle now, but for the pipe, and looks whether it is behind the commit of this signal, at the latest. If it ended
+        # then, the next request would find nobody.
+        assert ask(shop / DATA / SOCKET, {"op": "signal", "agent": "fulfil", "key": "a", "name": "x", "value": 1}) == "kept"
+        assert ask(shop / DATA / SOCKET, {"op": "status"})["done"] == 1
         child.stdin.write('{"id": "b"}\n')
         child.stdin.close()
         assert child.wait(30) == 0

@@ -49,11 +49,17 @@ async def charge(id: str) -> str:
     return "charged"
 
 
+asked = []
+
+
 async def is_booked(call: ToolCall, id: str) -> Done[str]:
+    asked.append(id)
+    if len(asked) == 1:
+        raise ConnectionError("no line")
     return Done("B-7")
 
 
-@tool(effect=Effect.VERIFIED, verify=is_booked, timeout="50ms", settle="0s")
+@tool(effect=Effect.VERIFIED, verify=is_booked, timeout="50ms", settle="0s", retry=Retry(backoff="1ms"))
 async def book(id: str) -> str:
     raise ConnectionError("reset")
 
@@ -168,6 +174,8 @@ def test_a_story_is_told_from_the_event_to_the_outcome(show: Show, runs: tuple[P
         'book("full")  VERIFIED, key ',
         "attempt 1: it may or may not have happened; its probe was asked",
         "ConnectionError: reset",
+        "attempt 1: its probe gave no answer; it was asked again",
+        "ConnectionError: no line",
         'its probe says that it happened, and returned "B-7"',
         'letter("full")  AT_MOST_ONCE, key ',
         "attempt 1: IN DOUBT, it may or may not have happened",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import msgspec
 import pytest
 
 from millstream import App, Context, Effect, jsonl, tool
+from millstream.core.desk import Limits
 from millstream.core.identity import run_id
 from millstream.runtime.local import engine
 from millstream.runtime.operations import Operations
+from millstream.stores.memory import MemoryStore
 from millstream.testing import AppRun
 
 performed: list[str] = []
@@ -201,3 +204,45 @@ def test_a_new_step_of_a_handler_is_not_taken_for_another_of_the_record(tmp_path
         world.settle()
         assert world.run().expect("done").output == "went"
     assert done == ["pay", "reserve"]
+
+
+def test_diverged_runs_are_tried_again_page_by_page_and_in_the_order_of_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be more of them than fit into memory."""
+
+    def edition(kind: Any) -> tuple[App, Any]:
+        made = App("shop")
+        orders = made.source("orders", jsonl("orders.jsonl"), key="key")
+
+        async def handler(ctx: Context[dict[str, Any]], order: Any) -> int:
+            ctx.state.setdefault("seen", []).append(order["n"])
+            return int(order["n"])
+
+        handler.__annotations__["order"] = kind
+        made.agent(on=orders, name="shop", state=dict)(handler)
+        graph = made.graph()
+        agents = {name: _replaced(spec, str(kind)) for name, spec in graph.agents.items()}
+        made.graph = lambda: msgspec.structs.replace(graph, agents=agents)  # type: ignore[method-assign]
+        return made, orders
+
+    read: list[int] = []
+    histories = MemoryStore.histories
+
+    def counted(self: MemoryStore, runs: Sequence[int]) -> Any:
+        read.append(len(runs))
+        return histories(self, runs)
+
+    monkeypatch.setattr(MemoryStore, "histories", counted)
+    first, orders = edition(dict[str, str])
+    with AppRun(first, limits=Limits(page=7)) as world:
+        world.send(orders, *[{"key": f"k{n % 10}", "n": n} for n in range(50)])
+        world.settle()
+        assert len(world.runs(status="diverged")) == 50
+        world.restart()
+        world.settle()
+        assert len(world.runs(status="diverged")) == 50, "the code is the same"
+        read.clear()
+        world.restart(edition(dict[str, int | str])[0])
+        world.settle()
+        assert len(world.runs(status="done")) == 50
+        assert max(read) <= 7
+        assert all(world.state("shop", f"k{key}") == {"seen": list(range(key, 50, 10))} for key in range(10))

@@ -10,7 +10,7 @@ import pytest
 
 from millstream.core.effects import TRANSITIONS, Effect, Ended, Next, Retry, decide
 
-PROBE_ENDS = {Ended.NOT_DONE, Ended.UNKNOWN}
+PROBE_ENDS = {Ended.NOT_DONE, Ended.UNKNOWN, Ended.UNANSWERED}
 AMBIGUOUS_ENDS = {Ended.AMBIGUOUS, Ended.LOST}
 
 
@@ -94,6 +94,12 @@ def test_a_probe_that_cannot_tell_is_a_doubt_and_one_that_denies_allows_to_perfo
             assert case.following is Next.DOUBT, case
         if case.ended is Ended.NOT_DONE:
             assert case.following is (Next.PERFORM if case.attempts_left else Next.RECORD), case
+
+
+def test_a_probe_without_an_answer_is_asked_again_until_it_was_asked_often_enough() -> None:
+    for case in CASES:
+        if case.ended is Ended.UNANSWERED:
+            assert case.following is (Next.PROBE if case.attempts_left else Next.DOUBT), case
 
 
 def test_nothing_starts_beside_code_that_still_runs() -> None:

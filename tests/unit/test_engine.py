@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from millstream import App, Context, Effect, jsonl, tool
+from millstream.core.desk import Limits
 from millstream.core.intake import Intake
 from millstream.core.mail import SIGNALS
 from millstream.core.tables import SEEN, Commit, SeenRow
@@ -257,3 +259,60 @@ def test_an_engine_that_is_stopped_while_the_store_refuses_ends_and_says_so(monk
     store.full = False
     asyncio.run(until_idle())
     assert [run.status for run in store.runs()] == ["done"]
+
+
+# ----------------------------------------------------------------------------------------------------- threads that never end
+
+
+def test_when_code_that_outlived_its_time_out_has_taken_all_threads_it_is_said_of_which_tools() -> None:
+    let_go = threading.Event()
+
+    @tool(effect=Effect.IDEMPOTENT, timeout="50ms")
+    def fetch(n: int) -> int:
+        assert let_go.wait(PATIENCE_S)
+        return n
+
+    @tool(effect=Effect.READ, timeout="50ms")
+    def load(n: int) -> int:
+        assert let_go.wait(PATIENCE_S)
+        return n
+
+    @tool(effect=Effect.READ)
+    def quick(n: int) -> int:
+        return n
+
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k")
+
+    @app.agent(on=source)
+    async def agent(ctx: Ctx, event: dict[str, Any]) -> int:
+        return await {"fetch": fetch, "load": load, "quick": quick}[event["k"]](1)
+
+    with AppRun(app, limits=Limits(threads=2)) as world:
+
+        def until(seen: Callable[[], bool]) -> None:
+            for _ in range(int(PATIENCE_S * 20)):
+                if seen():
+                    return
+                world.advance("50ms")  # of a thread it really waits for what it says
+            raise AssertionError(f"it never happened: {world.log}")
+
+        def said() -> list[str]:
+            return [text for level, text in world.log if level == "warning" and "thread" in text]
+
+        engine = world._alive.engine
+        world.send(source, {"k": "fetch"})
+        until(lambda: bool(world.doubts()))
+        assert (said(), engine.snapshot().hung) == ([], None), "there is another one"
+        world.send(source, {"k": "load"})
+        until(lambda: bool(said()))
+        world.send(source, {"k": "quick"})
+        world.advance("1s")
+        assert world.run(key="quick").status == "running"
+        all_taken = "all 2 threads are taken by tools that have outlived their time-out and still run: fetch (1), load (1)"
+        assert engine.snapshot().hung == all_taken
+        assert [text.partition(";")[0] for text in said()] == [all_taken]
+        let_go.set()
+        until(lambda: world.run(key="quick").status == "done")
+        assert engine.snapshot().hung is None
+        assert said()[1:] == ["threads: one is free again, `def` tools go on"]

@@ -380,3 +380,19 @@ def test_an_event_is_kept_as_it_came_and_not_as_an_operator_left_it() -> None:
 def test_the_text_of_another_type_is_not_taken_for_the_value() -> None:
     with pytest.raises(TypeError):
         as_given(UNTYPED, Order("a", "1"), '{"k": "a", "n": "1"}')
+
+
+# ---------------------------------------------------------------------------------------------------------- reasons of lines
+
+
+def test_that_a_line_is_malformed_is_said_once() -> None:
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k")
+    with AppRun(app) as world:
+        world.send(source, b"nope", b'{"k": }', b"{")
+        world.settle()
+        assert [letter.error for letter in world.dead_letters()] == [
+            "malformed JSON: invalid character (byte 4)",
+            "malformed JSON: invalid character (byte 6)",
+            "malformed JSON: Input data was truncated",
+        ]

@@ -86,3 +86,27 @@ def test_a_start_that_has_used_its_numbers_up_takes_those_of_the_next(end: str) 
         runs = world.runs(status="done")
         assert len({run.id for run in runs}) == 15
         assert {run.id.split("-")[1] for run in runs} >= {"1", "2", "3"}
+
+
+# ------------------------------------------------------------------------------------------------------------- cancelled
+
+
+async def waits(ctx: Ctx, event: dict[str, Any]) -> None:
+    await ctx.receive("go")
+
+
+@pytest.mark.parametrize("put_away", [False, True], ids=["in memory", "put away"])
+@pytest.mark.parametrize("by", ["ann", None])
+def test_the_error_of_a_cancelled_run_says_who_cancelled_it(put_away: bool, by: str | None) -> None:
+    """One waits; the other, behind it in line, has not begun."""
+    app, source = app_of(waits)
+    with AppRun(app, put_away=put_away) as world:
+        world.send(source, {"k": "a", "id": 1}, {"k": "a", "id": 2})
+        world.settle()
+        for run in reversed(world.runs()):
+            world.cancel(run, by=by)
+        world.settle()
+        for run in world.runs():
+            error = run.expect("cancelled").error
+            assert error is not None
+            assert (error["type"], error["message"]) == ("Cancelled", "cancelled by ann" if by else "cancelled")

@@ -10,7 +10,7 @@ import pytest
 from millstream import App, Context, Effect, jsonl, tool
 from millstream.core.facts import CancelRequested, Signalled
 from millstream.core.identity import parse_run_id
-from millstream.core.tables import Commit
+from millstream.core.tables import MAIL, Commit, MailRow
 from millstream.testing import AppRun
 
 Ctx = Context[dict[str, Any]]
@@ -101,3 +101,70 @@ def test_who_waits_for_just_this_is_served_before_who_takes_any() -> None:
         world.settle()
         assert [world.run_of(id, a).output for id in ("this", "any")] == ["for this", "for any"]
         assert world.run_of("this", both).output == ["for any", "for this"]
+
+
+def asking(until: str) -> tuple[App, Any, Any]:
+    """An agent asks, does not wait long enough for the answer, which takes an hour, and goes on for a while."""
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+    broken = {"broken": False}
+
+    @app.agent(name="slow")
+    async def slow(ctx: Ctx, event: dict[str, Any]) -> str:
+        await ctx.sleep("1h")
+        return "answered"
+
+    @app.agent(on=source, name="a")
+    async def a(ctx: Ctx, event: dict[str, Any]) -> str:
+        try:
+            return str(await ctx.ask("slow", "s", {}, timeout="1m"))
+        except TimeoutError:
+            await ctx.sleep(until)
+            if broken["broken"]:
+                raise RuntimeError("broken") from None
+            return "too late"
+
+    return app, source, broken
+
+
+def in_the_mail(world: AppRun) -> list[Any]:
+    return list(world._store.tables()["mail"].values())
+
+
+@pytest.mark.parametrize("put_away", [False, True], ids=["in memory", "put away"])
+@pytest.mark.parametrize("until", ["1s", "2h"], ids=["comes when the run is done", "comes while the run goes on"])
+def test_an_answer_that_nobody_waited_for_is_not_kept_when_the_run_is_done(until: str, put_away: bool) -> None:
+    app, source, _ = asking(until)
+    with AppRun(app, put_away=put_away) as world:
+        world.send(source, {"k": "one", "id": 1})
+        world.settle()
+        assert [run.output for run in world.runs()] == ["too late", "answered"]
+        assert in_the_mail(world) == []
+
+
+def test_an_answer_that_nobody_waited_for_is_there_for_a_retry_of_a_run_that_failed() -> None:
+    app, source, broken = asking("1s")
+    broken["broken"] = True
+    with AppRun(app) as world:
+        world.send(source, {"k": "one", "id": 1})
+        world.settle()
+        run = world.run("a").expect("failed")
+        assert [mail.kind for mail in in_the_mail(world)] == ["reply"]
+        world.retry(run)
+        world.settle()
+        assert run.expect("done").output == "answered"
+        assert in_the_mail(world) == []
+
+
+def test_an_answer_that_a_crash_has_left_is_found_at_the_next_start() -> None:
+    app, source, _ = asking("1s")
+    with AppRun(app) as world:
+        world.send(source, {"k": "one", "id": 1})
+        world.settle()
+        left = MailRow(7 << 32, 0, "a", "one", world.run("a")._number, "reply", "ask.slow", None, "x", None, 0, 0, "1", None)
+        commit = Commit(1)
+        commit.put(MAIL, left)
+        world._store.write(commit)
+        world.crash()
+        world.settle()
+        assert in_the_mail(world) == []

@@ -276,9 +276,9 @@ def test_any_other_answer_of_a_probe_tells_nothing(answer: Any) -> None:
     assert "charge" in outcome.error["message"]
 
 
-def test_a_probe_that_raises_tells_nothing_not_even_not_sent() -> None:
+def test_a_probe_that_raises_has_not_answered_not_even_with_not_sent() -> None:
     outcome = probe_failed(tool(), NotSent("no line"))
-    assert outcome.ended is Ended.UNKNOWN
+    assert outcome.ended is Ended.UNANSWERED
     assert outcome.error == {"type": "NotSent", "message": "no line", "data": None}
 
 

@@ -729,8 +729,8 @@ def answering(answer: Any) -> Iterator[Callable[..., Any]]:
         (Unknown(), Ended.UNKNOWN, None, None),
         (Done("seven"), Ended.UNKNOWN, None, "ResultNotEncodable"),
         (True, Ended.UNKNOWN, None, "TypeError"),
-        (ConnectionResetError(), Ended.UNKNOWN, None, "ConnectionResetError"),
-        (NotSent(), Ended.UNKNOWN, None, "NotSent"),
+        (ConnectionResetError(), Ended.UNANSWERED, None, "ConnectionResetError"),
+        (NotSent(), Ended.UNANSWERED, None, "NotSent"),
     ],
     ids=["done", "not done", "unknown", "done but what", "no answer", "raises", "raises NotSent"],
 )
@@ -750,7 +750,7 @@ def test_a_probe_is_asked_with_the_call_and_the_arguments(
     run(main())
 
 
-def test_a_probe_that_takes_too_long_tells_nothing(run: Run) -> None:
+def test_a_probe_that_takes_too_long_has_not_answered(run: Run) -> None:
     async def probe(call: ToolCall) -> Any:
         await asyncio.Event().wait()
 
@@ -758,7 +758,7 @@ def test_a_probe_that_takes_too_long_tells_nothing(run: Run) -> None:
         bench = Bench()
         bench.probe(verified(probe, timeout=SOON))
         outcome = await bench.ended()
-        assert outcome.ended is Ended.UNKNOWN
+        assert outcome.ended is Ended.UNANSWERED
         assert outcome.error is not None
         assert outcome.error["message"] == "the probe of charge: its time-out of 0.02 s has passed"
         await bench.nothing_more()

@@ -105,6 +105,46 @@ def test_what_asyncio_reports_of_a_handler_is_a_warning_with_the_run_s_id_and_is
         assert not hasattr(world._alive.engine.runs, "problems")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("first", [0, 1], ids=["before the first wait", "behind it"])
+def test_what_asyncio_reports_of_a_handler_is_said_when_it_happens_and_not_by_every_replay(first: int) -> None:
+    async def fails(what: str) -> None:
+        raise ValueError(what)
+
+    async def lost(what: str) -> None:
+        task = asyncio.ensure_future(fails(what))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        del task
+
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> None:
+        if first:
+            await asyncio.sleep(1)
+        await lost("one")
+        await ctx.receive("go")
+        await lost("two")
+        await ctx.receive("go")
+
+    app, source = app_of(handler)
+    with AppRun(app, put_away=True) as world:
+
+        def said() -> list[str]:
+            return [text.rpartition(" ")[2] for level, text in world.log if "never retrieved" in text]
+
+        world.send(source, {"k": "a"})
+        world.settle()
+        assert said() == ["one"]
+        world.crash()
+        world.signal(world.run(), "go")
+        world.settle()
+        assert said() == ["one", "two"]
+        world.restart()
+        world.signal(world.run(), "go")
+        world.settle()
+        world.run().expect("done")
+        assert said() == ["one", "two"]
+
+
 def test_a_task_whose_exception_has_no_text_is_a_warning_and_stops_nothing() -> None:
     class Mute(Exception):
         def __str__(self) -> str:

@@ -7,9 +7,9 @@ Rules:
   open the streams say, and what nobody says is plain JSON;
 * two types agree where every value of the stream's is one of the handler's: the same type, a subclass, a member of the
   handler's union, any dict for ``dict``. Events are decoded as the stream's type, which is never less than what was asked;
-* an agent's fingerprint is the text of the files that hold its handler, the functions that it calls and its tools, as far as
-  they stand in its folder or below. It says that a diverged run is worth another try, and is written into lineage; nothing else
-  depends on it.
+* an agent's fingerprint is the text of the files that hold its handler, the functions that it calls, its tools, and the classes of
+  its events, its state and what these functions are annotated with, as far as they stand in its folder or below. It says that a
+  diverged run is worth another try, and is written into lineage; nothing else depends on it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import hashlib
 import inspect
 import operator
 import typing
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar
@@ -28,7 +28,7 @@ import msgspec
 
 from millstream.agents import places
 from millstream.agents.codecs import is_plain, name_of
-from millstream.agents.context import Context, StateOf, Targets
+from millstream.agents.context import Context, StateOf, Targets, misfit
 from millstream.agents.places import MISSING, wrong
 from millstream.agents.ports import Handle
 from millstream.agents.reach import files_in_reach
@@ -124,7 +124,13 @@ class Agent(Generic[S, E, R]):
         fn = self.fn
 
         async def handler(handle: Handle) -> Any:
-            return await fn(Context(handle, state, targets), decode(handle.event.payload))
+            text = handle.event.payload
+            try:
+                value = decode(text)
+            except (ValueError, TypeError) as problem:
+                what = f"the event does not fit {event.name}, which {self.name} handles"
+                return await handle.diverge(misfit(what, problem, text))
+            return await fn(Context(handle, state, targets), value)
 
         handler.__qualname__ = getattr(fn, "__qualname__", self.name)
         return AgentSpec(
@@ -135,11 +141,14 @@ class Agent(Generic[S, E, R]):
             event=event,
             state=state.codec,
             initial=state.initial,
-            fingerprint=fingerprint(fn),
+            fingerprint=fingerprint(fn, (*self._types_of_streams(), self._event, self._options.state)),
             waiting=self._options.waiting,
             on_error=self._options.on_error,
             on_doubt=self._options.on_doubt,
         )
+
+    def _types_of_streams(self) -> Iterator[Any]:
+        return (self._streams.named(stream, self.place).value_type for stream in self._options.on)
 
     def _check(self) -> None:
         if not inspect.iscoroutinefunction(self.fn):
@@ -217,13 +226,13 @@ def is_any_dict(kind: Any) -> bool:
     return (key is str or is_plain(key)) and is_plain(value)
 
 
-def fingerprint(fn: Callable[..., Any]) -> str:
-    """Of the text of the files that hold the function and what it calls; of its code where there is no text."""
+def fingerprint(fn: Callable[..., Any], types: Sequence[Any] = ()) -> str:
+    """Of the text of the files that hold the function, what it calls, and these types; of its code where there is no text."""
     function = places.function_of(fn)
     if function is None:
         return _digest(f"{type(fn).__module__}.{type(fn).__qualname__}".encode())
     try:
-        texts = [Path(path).read_bytes() for path in files_in_reach(fn)]
+        texts = [Path(path).read_bytes() for path in files_in_reach(fn, types)]
     except OSError:
         return _digest(function.__code__.co_code, repr(function.__code__.co_consts).encode())
     return _digest(*texts)

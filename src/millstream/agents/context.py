@@ -31,7 +31,7 @@ from millstream.agents.streams import Stream
 from millstream.agents.tools import step
 from millstream.core.effects import Effect
 from millstream.core.graph import Codec
-from millstream.core.text import encodable
+from millstream.core.text import clean, encodable
 from millstream.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Context(Generic[S]):
         """
         if self._version != self._handle.state_version:
             text = self._handle.state_text
-            self._state = self._state_of.initial() if text is None else self._state_of.codec.decode(text)
+            self._state = self._state_of.initial() if text is None else self._decoded_state(text)
             self._version = self._handle.state_version
         state: S = self._state
         return state
@@ -125,6 +125,13 @@ class Context(Generic[S]):
     def state(self, state: S) -> None:
         self._state = state
         self._version = self._handle.state_version
+
+    def _decoded_state(self, text: str) -> Any:
+        kept = self._state_of.codec
+        try:
+            return kept.decode(text)
+        except (ValueError, TypeError) as problem:
+            raise self._handle.diverging(misfit(f"the state of this key does not fit {kept.name}", problem, text)) from None
 
     def _dump_state(self) -> str | None:
         if self._version != self._handle.state_version:
@@ -376,6 +383,12 @@ class Context(Generic[S]):
         return name, *self._targets.agents[name]
 
 
+def misfit(what: str, problem: Exception, text: str) -> str:
+    """Of what is recorded and cannot be read as the type of today: what it is, why, what was found, and what to do."""
+    fix = "let the type take what is recorded (keep the names of fields, and give new ones a default)"
+    return f"{what}: {problem}. Recorded is {clean(text, 300)}; {fix}"
+
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -393,7 +406,8 @@ async def _answered(handle: Handle, waiting: Coroutine[Any, Any, str], answers: 
     try:
         return answers.decode(text)
     except (ValueError, TypeError) as problem:
-        return await handle.diverge(f"a recorded answer does not fit {answers.name}, which the asked agent now returns: {problem}")
+        what = f"a recorded answer does not fit {answers.name}, which the asked agent now returns"
+        return await handle.diverge(misfit(what, problem, text))
 
 
 async def _within(seconds: float, waiting: Coroutine[Any, Any, T], late: str) -> T:

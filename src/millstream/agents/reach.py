@@ -9,12 +9,15 @@ through functions in its own folder and below. What is an attribute of an object
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import sys
+import typing
+from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from millstream.agents import places
 from millstream.agents.tools import Tool
+from millstream.errors import DeclarationError
 
 
 def tools_in_reach(handler: Callable[..., Any]) -> list[Tool[..., Any]]:
@@ -22,15 +25,55 @@ def tools_in_reach(handler: Callable[..., Any]) -> list[Tool[..., Any]]:
     return [found for found in _in_reach(handler) if isinstance(found, Tool)]
 
 
-def files_in_reach(fn: Callable[..., Any]) -> list[str]:
-    """The files, in its own folder and below, that hold the function, what it calls, and its tools; sorted."""
+def files_in_reach(fn: Callable[..., Any], types: Sequence[Any] = ()) -> list[str]:
+    """The files, in its own folder and below, that hold the function, what it calls, its tools, and the classes of what they are
+    annotated with; sorted.
+
+    Args:
+        types: further ones of the values that it is given.
+    """
     first = places.function_of(fn)
     if first is None:
         return []
     folder = _folder_of(first)
-    functions = (places.function_of(found.fn) if isinstance(found, Tool) else found for found in _in_reach(fn))
-    files = {os.path.abspath(function.__code__.co_filename) for function in functions if function is not None}
+    left = list(types)
+    files = set()
+    for found in _in_reach(fn):
+        function = places.function_of(found.fn) if isinstance(found, Tool) else found
+        if function is not None:
+            files.add(os.path.abspath(function.__code__.co_filename))
+            left += _annotated(function)
+    files.update(_files_of(left, folder))
     return sorted(file for file in files if file.startswith(folder))
+
+
+def _annotated(function: FunctionType) -> Iterator[Any]:
+    code = function.__code__
+    for name in (*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount], "return"):
+        try:
+            yield places.annotation(function, name)
+        except (NameError, DeclarationError):  # for type checkers alone, or of an enclosing function
+            continue
+
+
+def _files_of(types: Sequence[Any], folder: str) -> Iterator[str]:
+    """Where the classes that these types are built of, and those of their fields, are defined, if that is in the folder."""
+    seen: set[int] = set()
+    left = list(types)
+    while left:
+        kind = left.pop()
+        if id(kind) in seen:
+            continue
+        seen.add(id(kind))
+        left += typing.get_args(kind)
+        for part in kind.__mro__ if isinstance(kind, type) else ():
+            file = getattr(sys.modules.get(part.__module__), "__file__", None)
+            if file is not None and os.path.abspath(file).startswith(folder):
+                yield os.path.abspath(file)
+                try:
+                    left += typing.get_type_hints(part).values()
+                except Exception:  # an annotation that names what only a type checker can see
+                    continue
 
 
 def _folder_of(function: FunctionType) -> str:

@@ -48,7 +48,7 @@ class Progress:
         self._early: list[tuple[str, str]] = []  # said while the folder was recovered: told behind the first line
         self._began = time.monotonic()
         self._engine: Engine | None = None
-        self._stored = Stored(folder, time.time_ns() // 1000)
+        self._stored = Stored(folder)
         self._window = self._began
         self._told = self._untold = 0
         self._rate: deque[tuple[float, int]] = deque([(self._began, 0)])  # (time, events handled until then)
@@ -139,7 +139,7 @@ class Progress:
             f"{self._per_second(stats):,.0f} events/s",
             f"accepted {stats.accepted:,}",
             f"done {stats.done:,}",
-            f"failed {self._failed(stats):,}",
+            f"failed {stats.failed:,}",
             f"active {stats.active:,}",
             f"waiting {waiting:,}",
             f"in doubt {self._stored.doubts:,}",
@@ -149,23 +149,22 @@ class Progress:
         words += [f"{names} {number:,}" for _, names, number in self._irregular(stats) if number]
         if stats.paused:
             words.append(f"sources wait: {stats.paused}")
+        if stats.hung:
+            words.append(stats.hung)
         return ", ".join(words)
 
-    def _failed(self, stats: Stats) -> int:
-        """The engine counts runs that diverged among those that failed."""
-        return max(stats.failed - self._stored.diverged, 0)
-
-    def _irregular(self, stats: Stats) -> list[tuple[str, str, int]]:
+    @staticmethod
+    def _irregular(stats: Stats) -> list[tuple[str, str, int]]:
         """What is only told where there is some of it: the word for one, for more, and how many."""
         return [
-            ("diverged", "diverged", min(self._stored.diverged, stats.failed)),
+            ("diverged", "diverged", stats.diverged),
             ("duplicate", "duplicates", stats.duplicates),
             ("rejected", "rejected", stats.rejected),
         ]
 
     def _per_second(self, stats: Stats) -> float:
         """Events that were handled, lately. They are accepted in bursts, so that would say little of how fast it is."""
-        now, handled = time.monotonic(), stats.done + stats.failed if self.graph.agents else stats.accepted
+        now, handled = time.monotonic(), stats.done + stats.failed + stats.diverged if self.graph.agents else stats.accepted
         while len(self._rate) > 1 and self._rate[1][0] < now - RATE_S:
             self._rate.popleft()
         since, before = self._rate[0]
@@ -191,7 +190,7 @@ class Progress:
         figures = [
             f"{stats.accepted:,} accepted",
             f"{stats.done:,} done",
-            f"{self._failed(stats):,} failed",
+            f"{stats.failed:,} failed",
             count(stats.outputs, "output"),
         ]
         figures += [count(number, one, more) for one, more, number in self._irregular(stats) if number]
@@ -245,7 +244,7 @@ class Block(Progress):
     def _block(self, stats: Stats) -> Any:
         from rich.text import Text
 
-        doubts, failed = self._stored.doubts, self._failed(stats)
+        doubts, failed = self._stored.doubts, stats.failed
         waiting = max(stats.waiting, self._stored.runs.get("waiting", 0))
         seconds = round(time.monotonic() - self._began)
         block, column = Text(no_wrap=True), 0
@@ -275,6 +274,8 @@ class Block(Progress):
             block.append(f"\nstopping: {count(stats.active, 'run')} active", style="yellow")
         elif stats.paused:
             block.append(f"\nsources wait: {printable(stats.paused)}", style="yellow")
+        if stats.hung:
+            block.append(f"\n{printable(stats.hung)}", style="yellow")
         return block
 
     def close(self) -> None:
@@ -289,13 +290,11 @@ class Block(Progress):
 class Stored:
     """Figures of the store, from a connection of its own. Where it cannot be read, the last ones stand."""
 
-    def __init__(self, folder: Path, since: int) -> None:
-        self._since = since
+    def __init__(self, folder: Path) -> None:
         self._path = folder / "millstream.db"
         self._store: Any = None
         self.runs: dict[str, int] = {}  # by status, but done and cancelled
         self.doubts = 0
-        self.diverged = 0  # since this engine began, us
 
     def read(self) -> float:
         """Returns the seconds that it took."""
@@ -309,7 +308,6 @@ class Stored:
                     return 0.0
                 self._store = SqliteStore(self._path, app=None, partitions=None, read_only=True)
             self.runs, self.doubts = self._store.open_runs(), self._store.doubt_count()
-            self.diverged = self._store.diverged_since(self._since)
         except StoreError:
             pass  # if it matters, the engine says so
         return time.monotonic() - began

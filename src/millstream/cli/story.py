@@ -36,9 +36,14 @@ ENDED = {
     "failed": "failed",
     "not_done": "its probe says that it did not happen",
     "unknown": "its probe cannot tell",
+    "unanswered": "its probe gave no answer",
 }
-NEXT = {"perform": "performed again", "probe": "its probe was asked", "doubt": "in doubt"}
-RESTS = {"perform": "it will be performed again", "probe": "its probe will be asked"}
+NEXT = {"perform": "performed again", "probe": "its probe was asked", "probe again": "it was asked again", "doubt": "in doubt"}
+RESTS = {
+    "perform": "it will be performed again",
+    "probe": "its probe will be asked",
+    "probe again": "it will be asked again",
+}
 MARGIN = " " * 15  # of what stands below a line that begins with a time
 
 
@@ -172,6 +177,8 @@ class Story:
         first = block[0]
         note = decoded(record.note) if record.note else {}
         ended, following = str(note.get("ended")), str(note.get("next"))
+        if ended == "unanswered" and following == "probe":
+            following = "probe again"
         how = "no answer came" if record.effect == "read" and ended in ("ambiguous", "lost") else ENDED.get(ended, ended)
         match record.kind:
             case "intended":

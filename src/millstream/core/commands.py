@@ -60,6 +60,14 @@ class LoadWakes(msgspec.Struct, frozen=True, gc=False):
     after: int
 
 
+class LoadDiverged(msgspec.Struct, frozen=True, gc=False):
+    """The diverged runs behind this one (agent, key, run)."""
+
+    behind: tuple[str, str, int]
+    limit: int
+    after: int
+
+
 class Start(msgspec.Struct, frozen=True, gc=False):
     """Begin the handler from the top."""
 
@@ -72,6 +80,7 @@ class Start(msgspec.Struct, frozen=True, gc=False):
     at: int
     seen: int  # when the run first began: what the handler takes for now
     generation: int
+    replayed: bool = False  # it has begun before
 
 
 class Deliver(msgspec.Struct, frozen=True, gc=False):
@@ -89,9 +98,10 @@ class Deliver(msgspec.Struct, frozen=True, gc=False):
     step: str
     value: str | None = None  # JSON
     error: dict[str, Any] | None = None
-    by: str | None = None
+    by: str | None = None  # who sent the signal, or cancelled the run
     id: str | None = None
     sent: int = 0  # when the signal was sent, us
+    replayed: bool = False  # it was handed over before
 
 
 class PutAway(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,8 @@ Rules (DESIGN.md, section 5):
 * only the class of the effect says what an ambiguous end allows: perform again, ask a probe, or nothing but doubt;
 * what one attempt left ambiguous stays so: a later attempt that was not sent does not clear an earlier one that may have been.
   A later definite failure does, in the classes that are performed again: the far side (or the key row) has answered for the key;
-* a definite failure is the author's answer and is recorded, not retried, unless ``Retry.on`` names its type.
+* a definite failure is the author's answer and is recorded, not retried, unless ``Retry.on`` names its type;
+* a probe is a read: one that gave no answer is asked again, as often as the step may be attempted; "unknown" is one.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Ended(enum.Enum):
     OVERDUE = "overdue"  # its deadline has passed but its code still runs: nothing may start beside it
     NOT_DONE = "not_done"  # a probe: it did not happen, and cannot any more
     UNKNOWN = "unknown"  # a probe: cannot tell
+    UNANSWERED = "unanswered"  # a probe: it raised, or took longer than the time-out
 
 
 class Next(enum.Enum):
@@ -124,6 +126,7 @@ TRANSITIONS: dict[tuple[Effect, Ended], tuple[Next, Next]] = {
     (Effect.VERIFIED, Ended.OVERDUE): _DOUBT,
     (Effect.VERIFIED, Ended.NOT_DONE): (Next.PERFORM, Next.RECORD),
     (Effect.VERIFIED, Ended.UNKNOWN): _DOUBT,
+    (Effect.VERIFIED, Ended.UNANSWERED): (Next.PROBE, Next.DOUBT),
     (Effect.AT_MOST_ONCE, Ended.SUCCEEDED): _RECORD,
     (Effect.AT_MOST_ONCE, Ended.FAILED): _RECORD,
     (Effect.AT_MOST_ONCE, Ended.NOT_SENT): (Next.PERFORM, Next.RECORD),
@@ -139,7 +142,7 @@ def decide(
     """What follows when an attempt (or probe) of a step of this class ended so.
 
     Args:
-        attempts_left: fewer attempts than ``Retry.attempts`` were made.
+        attempts_left: fewer attempts than ``Retry.attempts`` were made; of ``UNANSWERED``: fewer probes of this attempt.
         within_ttl: ``key_ttl`` since the first attempt has not passed (matters to ``IDEMPOTENT`` alone). Give it for the time
             at which the next attempt would start: after the back-off.
         ambiguous: an *earlier* attempt ended ambiguously and nothing has told since whether it happened.

@@ -80,9 +80,9 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     sinks: list[SinkRow]
     last_outputs: dict[str, int]  # sink -> number of its last output row
     askers: list[RunRow]
-    mailed: list[int]  # waiting runs that have mail
+    mailed: list[int]  # waiting runs that have mail, and done ones that have answers which nobody waits for
     suspects: list[RunRow]  # running runs that were active in two unclean deaths or more
-    diverged: list[RunRow]
+    visiting: bool = False  # no handler is going to be started
 
 
 class Arrived(msgspec.Struct, frozen=True, gc=False):
@@ -152,6 +152,14 @@ class WakesLoaded(msgspec.Struct, frozen=True, gc=False):
 
     at: int
     until: int
+    rows: list[RunRow]
+    more: bool
+
+
+class DivergedLoaded(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ``LoadDiverged``."""
+
+    at: int
     rows: list[RunRow]
     more: bool
 
@@ -342,6 +350,7 @@ Fact = (
     | MailLoaded
     | WaitingLoaded
     | WakesLoaded
+    | DivergedLoaded
     | Advanced
     | AttemptEnded
     | Due

@@ -26,6 +26,7 @@ from millstream.core.desk import Desk
 from millstream.core.effects import Effect
 from millstream.core.facts import (
     Advanced,
+    AttemptEnded,
     CancelRequested,
     Raised,
     Refused,
@@ -57,7 +58,15 @@ class Poison(msgspec.Struct, frozen=True, gc=False):
     token: None = None
 
 
-Errand = Settled | CancelRequested | RetryRequested | Poison
+class Evidence(msgspec.Struct, frozen=True, gc=False):
+    """Code of an effect has ended, and its run had failed before."""
+
+    run: int
+    end: AttemptEnded
+    token: None = None
+
+
+Errand = Settled | CancelRequested | RetryRequested | Poison | Evidence
 
 
 class Lifecycle:
@@ -93,7 +102,7 @@ class Lifecycle:
         self._make_resident(run, instance)
         self.put(run)
 
-    def _make_resident(self, run: Run, instance: Instance) -> None:
+    def _make_resident(self, run: Run, instance: Instance, *, replayed: bool = False) -> None:
         assert run.started is not None
         run.instance = instance
         run.fingerprint = run.spec.fingerprint  # of the code that runs it now: a diverged run is tried again by another
@@ -104,7 +113,8 @@ class Lifecycle:
         self.residents[run.number] = run
         self.bytes += run.bytes
         seen = run.started if run.first is None else run.first
-        start = Start(run.number, run.id, run.spec.name, run.key, run.event, run.initial, run.started, seen, run.generation)
+        agent = run.spec.name
+        start = Start(run.number, run.id, agent, run.key, run.event, run.initial, run.started, seen, run.generation, replayed)
         if self.unclean:
             self.desk.gate(start)  # if it takes the process with it at once, the next life must find that it was running
         else:
@@ -211,6 +221,8 @@ class Lifecycle:
         self.lines.found(row)
         for errand in errands:
             self._errand_of_stored(run, errand)
+            if isinstance(errand, Evidence) and run.status in r.ENDED and run.status == row.status:  # nobody has written it again
+                self.desk.commit.put(RUNS, row)  # as it is: who asks for the run now must wait for what was recorded of it
         if run.status == r.IN_DOUBT and run.turn is None:
             self._settle_overdue(run)
         elif run.status in (r.WAITING, r.IN_DOUBT):
@@ -218,6 +230,8 @@ class Lifecycle:
                 self._line_up(run)
             else:
                 self.mail.not_promised(run)
+        elif run.status == r.DONE:
+            self.mail.discard(run)
         if run.status in (r.QUEUED, r.RUNNING) and not run.stale:
             self.stash[run.number] = run
         self.lines.moved(run.row())
@@ -248,6 +262,7 @@ class Lifecycle:
         run = Run.of(row, history.event, self.desk.graph.agents[row.agent])
         run.mail = self.mail.overlaid(history.mail, row.agent, row.key, row.run)
         run.recalled = bool(history.records)
+        run.last = history.records[-1].record if history.records else 0
         for record in history.records:
             run.bytes += len(record.result or "") + len(record.args or "")
             current = record.generation == run.generation
@@ -280,7 +295,7 @@ class Lifecycle:
         elif run.owed_state:
             run.owed_state = False
             run.order.append(self.record(run, r.RESUMED, result=instance.state))
-        self._make_resident(run, instance)
+        self._make_resident(run, instance, replayed=True)
         self.put(run)
 
     # --- being driven ---------------------------------------------------------------------------------------------
@@ -325,8 +340,12 @@ class Lifecycle:
             seen = note.get("first", seen)
             if record.kind == r.RECEIVED:
                 by, id, sent = note["by"], note["id"], note["sent"]
+            elif record.kind == r.CANCEL:
+                by = note["by"]
         error = None if record.error is None else r.json_decode(record.error)
-        self.desk.say(Deliver(run.number, record.at, seen, record.kind, record.step or "", record.result, error, by, id, sent))
+        replayed = run.replaying and record.record <= run.last
+        step = record.step or ""
+        self.desk.say(Deliver(run.number, record.at, seen, record.kind, step, record.result, error, by, id, sent, replayed))
 
     def _replay(self, run: Run, *, missed: bool = False) -> None:
         """Hand over the earliest recorded observation that finds somebody waiting for it."""
@@ -550,6 +569,8 @@ class Lifecycle:
         run.status, run.turn = r.DONE, None
         self.desk.counts["done"] += 1
         self._forget(run, finished=self.desk.now)
+        if run.unanswered:
+            self.lines.wake(run.number, self.desk.commit.number)  # what it left in the mail
 
     def _change_state(self, run: Run, state: str | None) -> None:
         instance = run.instance
@@ -572,11 +593,12 @@ class Lifecycle:
         if status == r.CANCELLED or run.spec.on_error == "park":
             run.turn = None
         if status != r.CANCELLED:
-            self.desk.counts["failed"] += 1
+            self.desk.counts[status] += 1
         self.intake.failure(run, error)
         self.mail.forget(run)
         if status != r.DIVERGED:
             self.mail.reply(run, None, error)
+        self.steps.leave(run)
         if run.number in self.residents:
             self._forget(run, finished=self.desk.now, error=error)
         else:
@@ -625,6 +647,8 @@ class Lifecycle:
             else:
                 self.deliver(run, cancelled)
             self._answer(errand)
+        elif isinstance(errand, Evidence):
+            self.steps.late(run, errand.end)
         else:
             self._answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")
 
@@ -636,6 +660,9 @@ class Lifecycle:
         elif isinstance(errand, Poison):
             if run.status == r.RUNNING:
                 self._fail(run, r.FAILED, POISON)
+        elif isinstance(errand, Evidence):
+            if self.steps.late(run, errand.end):
+                self._tell_stored(run, None)
         elif run.status in (r.FAILED, r.DIVERGED, r.CANCELLED):
             self._new_generation(run, errand.by)
             self._answer(errand)
@@ -647,11 +674,16 @@ class Lifecycle:
         if error is None:
             if run.status == r.DIVERGED:
                 self._new_generation(run, errand.by)  # what was settled before did not fit
-            elif run.status == r.IN_DOUBT and run.turn is None:
-                self._settle_parked(run, errand.by)
             else:
-                run.news = True
+                self._tell_stored(run, errand.by)
         return error
+
+    def _tell_stored(self, run: Run, by: str | None) -> None:
+        """An outcome was recorded that its handler has not seen."""
+        if run.status == r.IN_DOUBT and run.turn is None:
+            self._settle_parked(run, by)
+        else:
+            run.news = True
 
     def _cancel_stored(self, run: Run, errand: CancelRequested) -> str | None:
         if run.status in (r.DONE, r.CANCELLED):

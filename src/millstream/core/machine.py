@@ -16,13 +16,14 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
-from millstream.core.commands import LoadWakes, Note, Pause, Perform, WakeAt
+from millstream.core.commands import LoadDiverged, LoadWakes, Note, Pause, Perform, WakeAt
 from millstream.core.desk import Desk, Limits
 from millstream.core.facts import (
     Advanced,
     Arrived,
     AttemptEnded,
     CancelRequested,
+    DivergedLoaded,
     Due,
     Durable,
     Fact,
@@ -70,6 +71,8 @@ class Machine:
         self.steps.mail, self.steps.intake = self.mail, self.intake
         self.mail.steps, self.mail.intake = self.steps, self.intake
         self._suspects: list[RunRow] = []
+        self._diverged: tuple[str, str, int] | None = None  # those behind this one are still to be tried again
+        self._reading_diverged = False
         self._paused: str | None = None
         self._wakes_until = 0
         self._reading_wakes = False
@@ -84,6 +87,7 @@ class Machine:
             MailLoaded: self.mail.loaded,
             WaitingLoaded: self.mail.waiting_loaded,
             WakesLoaded: self._wakes_loaded,
+            DivergedLoaded: self._diverged_loaded,
             Advanced: self.lifecycle.advanced,
             AttemptEnded: self.steps.ended,
             Due: self._due,
@@ -110,6 +114,8 @@ class Machine:
         lines = self.lines
         if self._suspects and not lines.isolated:
             self._next_suspects()
+        if self._diverged is not None:
+            self._read_diverged(self._diverged)
         lines.flush()
         if self._paused is not None or type(fact) in GROWS:
             self._flow()
@@ -151,7 +157,8 @@ class Machine:
     def quiet(self) -> bool:
         """Nothing can go on by itself: no handler runs, nothing is loaded, queued, or about to be written."""
         lines, desk = self.lines, self.desk
-        return not (lines.running or lines.ready or lines.waking or lines.scanning or desk.commit or desk.cut or desk.in_flight)
+        moves = lines.running or lines.ready or lines.waking or lines.scanning or self._diverged is not None
+        return not (moves or desk.commit or desk.cut or desk.in_flight)
 
     def next_wake_up(self) -> int | None:
         """When the earliest timer or rest that this machine knows of is due, us."""
@@ -171,14 +178,27 @@ class Machine:
             else:
                 self._suspects.append(row)
         self._suspects.sort(key=lambda row: (row.resumes, -row.run))
-        for row in fact.diverged:
-            agent = self.desk.graph.agents.get(row.agent)
-            if agent is not None and agent.fingerprint != row.fingerprint:
-                self.lifecycle.errand(RetryRequested(fact.at, row.run, by="changed code"))
+        if not fact.visiting:
+            self._diverged = ("", "", 0)
         for number in fact.mailed:
             self.lines.wake(number, 0)
         self._read_wakes()
         self.lines.scan()
+
+    def _read_diverged(self, behind: tuple[str, str, int]) -> None:
+        """Diverged runs are tried again a page at a time, when those of the last page have been and there is room: there may be
+        more of them than fit into memory."""
+        if not self._reading_diverged and not self.lifecycle.errands and not self.lines.ready and self.lines.has_room():
+            self._reading_diverged = True
+            self.desk.say(LoadDiverged(behind, self.desk.limits.page, self.desk.latest()))
+
+    def _diverged_loaded(self, fact: DivergedLoaded) -> None:
+        self._reading_diverged = False
+        self._diverged = (fact.rows[-1].agent, fact.rows[-1].key, fact.rows[-1].run) if fact.more else None
+        for row in fact.rows:
+            agent = self.desk.graph.agents.get(row.agent)
+            if agent is not None and agent.fingerprint != row.fingerprint:
+                self.lifecycle.errand(RetryRequested(fact.at, row.run, by="changed code"))
 
     def _next_suspects(self) -> None:
         """Start the most suspect ones, and nothing else, once it is durable that they were: few enough that, death after death,

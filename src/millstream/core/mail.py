@@ -250,7 +250,15 @@ class Mail:
         if call.step in self._promised.get(run.number, ()):
             self._offer_again(run)
         if call.kind == "ask":
+            run.unanswered = True
             self._answered(run, call.step)
+
+    def discard(self, run: Run) -> None:
+        """The run is done: answers that it did not wait for are of no use to anybody any more."""
+        for mail in run.mail or ():
+            if mail.kind == "reply" and mail.run == run.number:
+                self.desk.commit.delete(MAIL, (mail.mail,))
+                self.desk.touch(run.place)
 
     def forget(self, run: Run) -> None:
         """The run has ended, or begins anew when it is wanted again."""
@@ -341,7 +349,7 @@ class Mail:
         if waiting is not None and step in waiting.waits and not waiting.replaying and not waiting.in_hand:
             self._consume(waiting, waiting.waits[step], mail, stored=False)
             return
-        self._store(mail, waiting)  # also where nobody waits for it any more: a retry may ask for it
+        self._store(mail, waiting)  # also where nobody waits for it any more: until the run is done a retry may ask for it
 
 
 def _node(waiting: str, agent: str, key: str, asker: str | None) -> Node | None:

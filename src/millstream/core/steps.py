@@ -23,6 +23,7 @@ from millstream.core.commands import CancelAttempt, Perform, Probe
 from millstream.core.desk import Desk
 from millstream.core.effects import Effect, Ended, Next, decide
 from millstream.core.facts import AttemptEnded, Settled, StepCall
+from millstream.core.lifecycle import Evidence
 from millstream.core.runs import Run, Step
 from millstream.core.slots import THREADS, Need, Slots
 from millstream.core.tables import DOUBTS, JSON, DoubtRow, RecordRow
@@ -36,7 +37,9 @@ LOST = {"type": "Lost", "message": "the process ended before the outcome was dur
 EXPIRED = {"type": "KeyExpired", "message": "it may have happened, and its key is not honoured any more", "data": None}
 STOPPED = {"type": "Stopped", "message": "the engine was stopped before it was sent", "data": None}
 NOT_DONE = {"type": "NotDone", "message": "its probe says that it did not happen, and its attempts are used up", "data": None}
+NEVER_SENT = {"type": "NotSent", "message": "its run had ended before it was sent", "data": None}
 WITHDRAWN = {"type": "Cancelled", "message": "cancelled before it was sent", "data": None}
+USES_NONE_UP = (Ended.LOST.value, Ended.NOT_DONE.value, Ended.UNANSWERED.value)  # a crash, and the ends of probes: no attempt's
 
 
 class Steps:
@@ -48,6 +51,7 @@ class Steps:
         self.mail: Mail  # set by the machine
         self.intake: Intake
         self.running: set[tuple[int, str]] = set()  # (run, step) whose code runs in this process
+        self._left: set[tuple[int, str]] = set()  # those of effects, whose run has failed or diverged meanwhile
         self._behind: dict[tuple[int, str], Perform | Probe] = {}  # to be sent when the code that runs has ended
         self.slots = Slots()
 
@@ -271,7 +275,7 @@ class Steps:
         step.began = self.desk.now
         if step.attempts == 1:
             step.sent = self.desk.now
-        step.busy, step.probing = True, False
+        step.busy, step.probing, step.probes = True, False, 0
         step.granted = False
         return Perform(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body)
 
@@ -281,6 +285,10 @@ class Steps:
         step = None if run is None else run.steps.get(command.step)
         if run is None or step is None or step.phase != Step.INTENT or step.attempts != command.attempt:
             self._leave_slots((command.run, command.step))
+            if (command.run, command.step) in self._left:
+                self._left.discard((command.run, command.step))
+                never = AttemptEnded(self.desk.now, command.run, command.step, command.attempt, Ended.NOT_SENT, None, NEVER_SENT)
+                self.lifecycle.errand(Evidence(command.run, never))
             return
         if self.desk.stopping:
             self._attempted(run, step, Ended.NOT_SENT, Next.PERFORM, STOPPED)
@@ -359,16 +367,21 @@ class Steps:
     def ended(self, fact: AttemptEnded) -> None:
         run = self.lifecycle.residents.get(fact.run)
         step = None if run is None else run.steps.get(fact.step)
-        behind = None
+        behind, left = None, False
         if fact.ended is not Ended.OVERDUE:
             place = (fact.run, fact.step)
             self.running.discard(place)
+            if self._left and place in self._left:
+                self._left.discard(place)
+                left = fact.ended in (Ended.SUCCEEDED, Ended.FAILED, Ended.NOT_SENT)
             behind = self._behind.pop(place, None)
             if step is None or not (
                 step.busy and (step.phase == Step.INTENT or (behind is not None and step.phase == Step.PERFORMING))
             ):
                 self._leave_slots(place)  # no other attempt at it is about to begin
         if run is None or step is None or step.call is None:
+            if left:
+                self.lifecycle.errand(Evidence(fact.run, fact))
             return
         if behind is not None:
             if step.phase == Step.PERFORMING:
@@ -400,6 +413,35 @@ class Steps:
         if step.is_left_alone():
             self.lifecycle.rest(run)
 
+    def leave(self, run: Run) -> None:
+        """The run has failed or diverged. What code of its effects says in the end is on record for a retry, which would else
+        take them for unknown."""
+        for step in run.steps.values():
+            if step.busy and step.policy.effect is not Effect.READ:
+                self._left.add((run.number, step.id))
+
+    def late(self, run: Run, fact: AttemptEnded) -> bool:
+        """Code of an effect has ended whose run had failed. False: that tells nothing new."""
+        step = run.steps.get(fact.step)
+        if step is None or step.busy or step.phase not in (Step.INTENT, Step.DOUBT) or step.attempts != fact.attempt:
+            return False
+        step.trace = fact.trace
+        if step.call is not None:  # the run was retried meanwhile, and is in doubt about it
+            self._decide(run, step, fact.ended, fact.result, fact.error, fact.retryable)
+            if step.is_left_alone():
+                self.lifecycle.rest(run)
+            return True
+        if step.phase == Step.DOUBT:
+            self._settled(run, step)
+        if fact.ended is Ended.NOT_SENT:
+            tool, effect = _recorded(step)
+            note = _traced(step, {"ended": fact.ended.value, "next": Next.PERFORM.value, "due": None})
+            attempt = step.attempts
+            self.lifecycle.record(run, r.ATTEMPTED, step.id, tool=tool, effect=effect, attempt=attempt, note=note, error=fact.error)
+        else:
+            self._outcome(run, step, fact.result, fact.error, note=None)
+        return True
+
     def _after_another(self, run: Run, step: Step, command: Perform | Probe, fact: AttemptEnded) -> None:
         """The code that was in the way of this attempt has ended."""
         step.busy = False
@@ -426,7 +468,7 @@ class Steps:
         following = decide(
             policy.effect,
             ended,
-            attempts_left=step.tries < policy.retry.attempts,
+            attempts_left=(step.probes if ended is Ended.UNANSWERED else step.tries) < policy.retry.attempts,
             within_ttl=self.desk.now < step.sent + policy.key_ttl,
             ambiguous=step.ambiguous,
             retryable=retryable,
@@ -451,7 +493,9 @@ class Steps:
     def _rest(self, run: Run, step: Step, following: Next, ended: Ended, error: dict[str, Any] | None) -> None:
         """Another attempt or a probe follows, not at once. Until then the run needs no place here: it waits."""
         policy = step.policy
-        if following is Next.PROBE:
+        if ended is Ended.UNANSWERED:
+            due = self.desk.now + policy.retry.delay(step.probes, self._chance(run, step))
+        elif following is Next.PROBE:
             settle = policy.timeout if policy.settle is None else policy.settle
             # When a lost attempt was sent nobody knows (its commit may have waited for a full disk): at the latest now.
             deadline = self.desk.now + policy.timeout if ended is Ended.LOST else max(step.began + policy.timeout, self.desk.now)
@@ -473,7 +517,8 @@ class Steps:
     def _attempted(
         self, run: Run, step: Step, ended: Ended, following: Next, error: dict[str, Any] | None, due: int | None = None
     ) -> None:
-        step.evidence = error
+        if ended is not Ended.UNANSWERED:
+            step.evidence = error
         self.lifecycle.record(
             run,
             r.ATTEMPTED,
@@ -508,6 +553,7 @@ class Steps:
             call = step.call
             assert call is not None
             step.phase, step.busy, step.probing = Step.PERFORMING, True, True
+            step.probes += 1
             self._send(Probe(run.number, run.id, step.id, step.attempts, self._key(run, step), call.body))
 
     def overdue(self, run: Run, step: Step) -> Settled:
@@ -538,12 +584,16 @@ class Steps:
         call = step.call
         step.phase, step.due = Step.DONE, None
         is_read = call is not None and step.recorded is None
+        if call is None:
+            tool, effect = _recorded(step)
+        else:
+            tool, effect = call.name, call.policy.effect if call.kind == "tool" else None
         record = self.lifecycle.record(
             run,
             r.RESULTED,
             step.id,
-            tool=None if call is None else call.name,
-            effect=None if call is None or call.kind != "tool" else call.policy.effect,
+            tool=tool,
+            effect=effect,
             attempt=step.attempts,
             key=call.key if call is not None and call.kind == "ask" else None,
             note=_traced(step, note),
@@ -583,8 +633,8 @@ class Steps:
         step.phase = Step.DOUBT
         step.due = None
         run.doubts += 1
-        if ended is Ended.UNKNOWN:
-            error = _with_the_probe(step.evidence, error)
+        if ended in (Ended.UNKNOWN, Ended.UNANSWERED):
+            error = _with_the_probe(step.evidence, error, step.probes)
         settle_at = None
         if policy.in_doubt_after is not None and policy.in_doubt != "hold":
             settle_at = self.desk.now + policy.in_doubt_after
@@ -689,13 +739,17 @@ class Steps:
             note = r.json_decode(record.note or "{}")
             step.ambiguous = note["ended"] in ("ambiguous", "lost") or (step.ambiguous and note["ended"] != "not_done")
             again = note["next"] == Next.PERFORM.value
-            step.evidence = None if record.error is None else r.json_decode(record.error)
+            if note["ended"] == Ended.UNANSWERED.value:
+                step.probes += 1
+            else:
+                step.probes = 0
+                step.evidence = None if record.error is None else r.json_decode(record.error)
             step.attempts = record.attempt + (1 if again and record.effect != Effect.AT_MOST_ONCE.value else 0)
             # AT_MOST_ONCE: an attempt after this one would have an intent of its own; there is none (yet).
             step.granted = again and record.effect == Effect.AT_MOST_ONCE.value
             step.phase = Step.CALLED if record.effect == Effect.READ.value else Step.INTENT  # if in doubt: evidence has come
             step.due = None if note.get("due") is None else (note["due"], note["next"])
-            step.tries += note["ended"] != Ended.LOST.value  # a crash uses none up
+            step.tries += note["ended"] not in USES_NONE_UP
         elif kind == r.DOUBTED:
             step.phase, step.ambiguous, step.attempts = Step.DOUBT, True, record.attempt
             note = r.json_decode(record.note or "{}")
@@ -766,6 +820,14 @@ class Steps:
         return None
 
 
+def _recorded(step: Step) -> tuple[str | None, Effect | None]:
+    """Tool and class of a step that (this start of) the handler has not asked for."""
+    record = step.recorded
+    if record is None:
+        return None, None
+    return record.tool, None if record.effect is None else Effect(record.effect)
+
+
 def _traced(step: Step, note: dict[str, Any] | None) -> dict[str, Any] | None:
     """The note, and where the code raised."""
     if step.trace is None:
@@ -774,9 +836,12 @@ def _traced(step: Step, note: dict[str, Any] | None) -> dict[str, Any] | None:
     return {**(note or {}), "traceback": trace}
 
 
-def _with_the_probe(attempt: dict[str, Any] | None, probe: dict[str, Any] | None) -> dict[str, Any]:
+def _with_the_probe(attempt: dict[str, Any] | None, probe: dict[str, Any] | None, probes: int) -> dict[str, Any]:
     """The evidence of a step whose probe could not tell: how its attempt had ended, and what the probe said."""
-    said = "its probe cannot tell" if probe is None else f"its probe failed with {probe['type']}: {probe['message']}"
+    said = "its probe cannot tell"
+    if probe is not None:
+        often = f" {probes} times, at last" if probes > 1 else ""
+        said = f"its probe failed{often} with {probe['type']}: {probe['message']}"
     if attempt is None:
         return {"type": "Unknown", "message": said, "data": None}
     return {**attempt, "message": f"{attempt['message']}; {said}"}

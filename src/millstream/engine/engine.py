@@ -19,6 +19,7 @@ from millstream.core.commands import (
     Answer,
     CancelAttempt,
     Deliver,
+    LoadDiverged,
     LoadLine,
     LoadLines,
     LoadMail,
@@ -36,6 +37,7 @@ from millstream.core.commands import (
     WakeAt,
 )
 from millstream.core.desk import Limits
+from millstream.core.effects import Ended
 from millstream.core.facts import AttemptEnded, Due, Durable, Fact, Forgotten, SinkWritten, Stopping
 from millstream.core.graph import Graph
 from millstream.core.machine import Machine
@@ -68,6 +70,7 @@ class Stats(msgspec.Struct):
     accepted: int = 0
     done: int = 0
     failed: int = 0
+    diverged: int = 0
     duplicates: int = 0
     rejected: int = 0
     outputs: int = 0
@@ -76,6 +79,7 @@ class Stats(msgspec.Struct):
     commits: int = 0
     commit_seconds: float = 0.0
     paused: str | None = None
+    hung: str | None = None  # why no tool that blocks can start
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -172,7 +176,7 @@ class Engine:
             Answer: self._answer,
             Pause: self._pause,
             Note: lambda command: self._log(command.level, command.text),
-            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes), load),
+            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes, LoadDiverged), load),
         }
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -399,6 +403,25 @@ class Engine:
             )
         )
 
+        if outcome.ended is Ended.OVERDUE or self.stats.hung is not None:
+            self._count_hung()
+
+    def _count_hung(self) -> None:
+        """Code in a thread cannot be stopped. Where such code has taken all threads for good, tools that block stand still, and
+        nothing else would say why."""
+        hung, threads = self.performer.hung(), self.machine.desk.limits.threads
+        full = hung.total() >= threads
+        if full:
+            tools = ", ".join(f"{name} ({number:,})" for name, number in hung.most_common(5)) + (", ..." if len(hung) > 5 else "")
+            said = f"all {threads} threads are taken by tools that have outlived their time-out and still run: {tools}"
+            if self.stats.hung is None:
+                fix = "give what they call a time-out of its own; a restart frees the threads"
+                self._log("warning", f"{said}; no other `def` tool starts until one of them ends; {fix}")
+            self.stats.hung = said
+        elif self.stats.hung is not None:
+            self.stats.hung = None
+            self._log("warning", "threads: one is free again, `def` tools go on")
+
     def _sink_written(self, sink: str, row: int, position: Any) -> None:
         self.feed(SinkWritten(self.clock.now(), sink, row, None if position is None else dump(position)))
 
@@ -536,7 +559,7 @@ class Engine:
         """The figures of now."""
         counts = self.machine.desk.counts
         stats = self.stats
-        for name in ("accepted", "done", "failed", "duplicates", "rejected", "outputs"):
+        for name in ("accepted", "done", "failed", "diverged", "duplicates", "rejected", "outputs"):
             setattr(stats, name, counts[name])
         stats.active = self.machine.lines.running
         stats.waiting = len(self.machine.lifecycle.idle)

@@ -7,7 +7,7 @@ goes to the core when nothing in the run is ready any more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -89,8 +89,10 @@ class Handle:
         "root",
         "ending",
         "was_cancelled",
+        "cancelled_by",
         "refused",
         "divergence",
+        "replayed",
         "_event",
         "_graph",
         "_keys",
@@ -126,8 +128,10 @@ class Handle:
         self.root: asyncio.Task[Any] | None = None
         self.ending = False
         self.was_cancelled = False
+        self.cancelled_by: str | None = None
         self.refused: list[Refused] = []
         self.divergence: str | None = None
+        self.replayed = False  # what it does now it has done before
         self._event = event
         self._graph = graph
         self._keys = keys
@@ -267,6 +271,11 @@ class Handle:
         self.divergence = text
         await self.loop.create_future()
 
+    def diverging(self, text: str) -> RunPutAway:
+        """``diverge`` for code that cannot wait: raise what it gives. What the handler still asks for is not heard."""
+        self.divergence = text
+        return RunPutAway(f"run {self.run_id} diverged: {text}")
+
     # --- what leaves with the completion --------------------------------------------------------------------------
 
     def emit(self, stream: str, value: Any, key: str | None) -> None:
@@ -282,9 +291,9 @@ class Handle:
     def encoded(self, stream: str, value: Any, key: str | None) -> Emitted:
         spec = self._graph.streams.get(stream)
         if spec is None or spec.op != "emit":
-            known = sorted(name for name, other in self._graph.streams.items() if other.op == "emit")
+            known = _names(name for name, other in self._graph.streams.items() if other.op == "emit")
             raise NotFound(
-                f"run {self.run_id}: there is no stream {stream!r} to emit to; app.stream() declares one. There are {known}"
+                f"run {self.run_id}: there is no stream {stream!r} to emit to; app.stream() declares one. There are: {known}"
             )
         payload = spec.codec.encode(value)
         if key is None:
@@ -309,7 +318,7 @@ class Handle:
     def _agent(self, name: str) -> AgentSpec:
         spec = self._graph.agents.get(name)
         if spec is None:
-            raise NotFound(f"run {self.run_id}: there is no agent {name!r}; there are {sorted(self._graph.agents)}")
+            raise NotFound(f"run {self.run_id}: there is no agent {name!r}; there are: {_names(self._graph.agents)}")
         return spec
 
     # --- what is derived, not observed ----------------------------------------------------------------------------
@@ -348,6 +357,10 @@ class Handle:
     def replace_state(self, state: str | None) -> None:
         self.state_text = state
         self.state_version += 1
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def failure(error: BaseException) -> dict[str, Any]:

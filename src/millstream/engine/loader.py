@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from millstream.core.commands import LoadLine, LoadLines, LoadMail, LoadRuns, LoadWaiting, LoadWakes, ScanLines
-from millstream.core.facts import Fact, LineContinued, LinesLoaded, LinesScanned, MailLoaded, RunsLoaded, WaitingLoaded, WakesLoaded
+from millstream.core.commands import LoadDiverged, LoadLine, LoadLines, LoadMail, LoadRuns, LoadWaiting, LoadWakes, ScanLines
+from millstream.core.facts import (
+    DivergedLoaded,
+    Fact,
+    LineContinued,
+    LinesLoaded,
+    LinesScanned,
+    MailLoaded,
+    RunsLoaded,
+    WaitingLoaded,
+    WakesLoaded,
+)
 from millstream.core.lines import KEPT_BYTES, is_new
 from millstream.engine.ports import Store
 
@@ -28,6 +38,7 @@ class Loader:
             LoadMail: self._mail,
             LoadWaiting: self._waiting_runs,
             LoadWakes: self._wakes,
+            LoadDiverged: self._diverged,
         }
 
     @property
@@ -76,3 +87,7 @@ class Loader:
     def _wakes(self, command: LoadWakes, at: int) -> Fact:
         rows = self._store.wakes(command.until, command.limit + 1)
         return WakesLoaded(at, command.until, rows[: command.limit], len(rows) > command.limit)
+
+    def _diverged(self, command: LoadDiverged, at: int) -> Fact:
+        rows = self._store.diverged(command.behind, command.limit + 1)
+        return DivergedLoaded(at, rows[: command.limit], len(rows) > command.limit)

@@ -103,8 +103,8 @@ def failed(spec: ToolSpec, error: BaseException, outside: BaseException | None =
 
 
 def probe_failed(spec: ToolSpec, error: BaseException) -> Outcome:
-    """The outcome of a probe that raised: it could not tell, and says why."""
-    return Outcome(Ended.UNKNOWN, error=payload(spec, error), trace=trace_of(error))
+    """The outcome of a probe that raised: it has not answered, and says why."""
+    return Outcome(Ended.UNANSWERED, error=payload(spec, error), trace=trace_of(error))
 
 
 def classify(

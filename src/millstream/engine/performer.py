@@ -27,6 +27,7 @@ import contextvars
 import inspect
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -104,6 +105,7 @@ class Performer:
         self._overdue_after = overdue_after
         self._context = contextvars.copy_context()
         self._works: dict[tuple[int, str], _Work] = {}
+        self._hung: dict[_Work, None] = {}  # attempts in threads that have outlived their time-out
         self._deadlines = _Deadlines(loop, self._due)
         self._stopped = False
         self._emptied: asyncio.Future[None] | None = None
@@ -130,7 +132,8 @@ class Performer:
     def probe(self, run: int, run_id: str, step: str, attempt: int, key: str, call: Call) -> None:
         """Ask the tool's probe, at once, whether the step happened. It may be asked after `stop`.
 
-        Ends with ``SUCCEEDED`` (the answer was ``Done``), ``NOT_DONE`` or ``UNKNOWN``; or with ``OVERDUE`` before one of these.
+        Ends with ``SUCCEEDED`` (the answer was ``Done``), ``NOT_DONE``, ``UNKNOWN``, or ``UNANSWERED`` (it raised, or was cancelled
+        when its time-out had passed); or with ``OVERDUE`` before one of these.
 
         Raises:
             RuntimeError: code of this step still runs here, or its tool has no probe.
@@ -187,6 +190,10 @@ class Performer:
         """Attempts and probes that were started and have not ended, the overdue among them."""
         return len(self._works)
 
+    def hung(self) -> Counter[str]:
+        """How many attempts in threads have outlived their time-out and still run, by tool: each keeps its thread until it ends."""
+        return Counter(work.spec.name for work in self._hung)
+
     def busy(self, run: int, step: str) -> bool:
         """Does code of this step run, or wait to run, here? Then neither attempt nor probe of it may start."""
         return (run, step) in self._works
@@ -228,7 +235,7 @@ class Performer:
         """Its code has not begun, and never will."""
         work.withdrawn = True
         error = made("NotSent", f"{work.spec.name} was withdrawn before its code began: {reason}")
-        ended = Ended.UNKNOWN if work.probing else Ended.NOT_SENT
+        ended = Ended.UNANSWERED if work.probing else Ended.NOT_SENT
         self._loop.call_soon(self._end, work, Outcome(ended, error=error))
 
     # --- the code -----------------------------------------------------------------------------------------------------------
@@ -271,7 +278,7 @@ class Performer:
         spec = work.spec
         if isinstance(error, asyncio.CancelledError) and (work.timed_out or work.cancelled):
             kind, why = ("TimeoutError", _timeout_text(spec)) if work.timed_out else ("CancelledError", "cancelled while it ran")
-            ended = Ended.UNKNOWN if work.probing else Ended.AMBIGUOUS
+            ended = Ended.UNANSWERED if work.probing else Ended.AMBIGUOUS
             return Outcome(ended, error=made(kind, f"{'the probe of ' * work.probing}{spec.name}: {why}"))
         return probe_failed(spec, error) if work.probing else failed(spec, error, outside)
 
@@ -282,6 +289,8 @@ class Performer:
             self._deadlines.discard(work)
         if work.timer is not None:
             work.timer.cancel()
+        if self._hung:
+            self._hung.pop(work, None)
         if self._emptied is not None and not self._works:
             self._emptied.set_result(None)
             self._emptied = None
@@ -316,6 +325,8 @@ class Performer:
 
     def _overdue(self, work: _Work) -> None:
         spec = work.spec
+        if work.job is not None and not work.probing:
+            self._hung[work] = None
         why = "cancelled" if work.cancelled and not work.timed_out else _timeout_text(spec)
         error = made("TimeoutError", f"{'the probe of ' * work.probing}{spec.name}: {why}, and its code still runs")
         self._report(work.run, work.step, work.attempt, Outcome(Ended.OVERDUE, error=error))

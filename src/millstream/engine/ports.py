@@ -57,11 +57,15 @@ class Store(Protocol):
     def wakes(self, until: int, limit: int) -> list[RunRow]:
         """Waiting and in-doubt runs whose ``wake`` is not later than ``until``, earliest first."""
 
+    def diverged(self, behind: tuple[str, str, int], limit: int) -> list[RunRow]:
+        """Diverged runs by agent, key and number, behind this one (agent, key, run)."""
+
     def sleeping(self, agents: Sequence[str]) -> bool:
         """Is there a waiting run of these agents that waits for its ``wake`` alone (its ``awaits`` is null)?"""
 
     def mailed(self) -> list[int]:
-        """Waiting and in-doubt runs that have mail addressed to them (``MailRow.run``), or to their (agent, key)."""
+        """Waiting and in-doubt runs that have mail addressed to them (``MailRow.run``), or to their (agent, key), and done ones
+        that have answers (mail of the kind ``reply``)."""
 
     def askers(self) -> list[RunRow]:
         """Waiting and in-doubt runs, in line or not, that wait for an ``ask`` (their ``awaits`` has an item of that kind)."""

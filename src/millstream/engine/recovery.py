@@ -48,7 +48,7 @@ def begin(graph: Graph, store: Store, clock: Clock, *, visiting: bool = False) -
         store.askers(),
         store.mailed(),
         [row for row in running if row.resumes >= SUSPECT],
-        [] if visiting else list(store.runs(status="diverged")),
+        visiting,
     )
 
 

@@ -69,6 +69,7 @@ class Runs:
             self._resources,
         )
         loop.handle = handle
+        handle.replayed = command.replayed
         self._handles[command.run] = handle
         spec = self._graph.agents[command.agent]
         handle.root = loop.start(spec.handler(handle))
@@ -80,7 +81,7 @@ class Runs:
         if handle is None:
             return None
         loop = handle.loop
-        loop.at, handle.seen = command.at, command.seen
+        loop.at, handle.seen, handle.replayed = command.at, command.seen, command.replayed
         handle.delivered += 1
         kind = command.kind
         if kind == r.RESULTED:
@@ -92,7 +93,7 @@ class Runs:
         elif kind == r.RECEIVED:
             handle.hand(command.step, (command.value or "null", command.by, command.sent, command.id or ""))
         elif kind == r.CANCEL:
-            handle.was_cancelled = True
+            handle.was_cancelled, handle.cancelled_by = True, command.by
             for task in loop.tasks if handle.ending else [handle.root]:
                 if task is not None:
                     task.cancel()
@@ -142,6 +143,8 @@ class Runs:
             self._tell(handle)
         calls, handle.calls = handle.calls, []
         cancels, handle.cancels = handle.cancels, []
+        if handle.divergence is not None:
+            calls, cancels = [], []  # beside what it stumbled over, or in an ``except`` behind it: nothing of that is done
         refused: tuple[Refused, ...] = ()
         if handle.refused:
             refused = tuple(handle.refused)
@@ -171,10 +174,10 @@ class Runs:
 
     def _end(self, handle: Handle, root: asyncio.Task[Any]) -> Returned | Raised:
         if root.cancelled():
-            error = {"type": "Cancelled", "message": "the run was cancelled", "data": None}
             if not handle.was_cancelled:
-                error = {"type": "CancelledError", "message": "the handler cancelled itself", "data": None}
-            return Raised(error, handle.was_cancelled)
+                return Raised({"type": "CancelledError", "message": "the handler cancelled itself", "data": None})
+            by = f" by {handle.cancelled_by}" if handle.cancelled_by else ""
+            return Raised({"type": "Cancelled", "message": f"cancelled{by}", "data": None}, cancelled=True)
         raised = root.exception()
         if raised is not None:
             return Raised(failure(raised))
@@ -197,6 +200,8 @@ class Runs:
 
     def _tell(self, handle: Handle) -> None:
         problems, handle.loop.problems = handle.loop.problems, []
+        if handle.replayed:
+            return  # that was said when it happened
         for problem in problems:
             error = problem.get("exception")
             said = "" if error is None else f": {type(error).__name__}: {text_of(error)}"
@@ -206,6 +211,7 @@ class Runs:
 
     def _close(self, handle: Handle) -> None:
         loop = handle.loop
+        handle.replayed = False  # what comes to light on the way out is of now
         loop.put_away(RunPutAway(f"run {handle.run_id} was put away"))
         if loop.problems:
             self._tell(handle)

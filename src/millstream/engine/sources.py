@@ -134,7 +134,7 @@ def reason_of(error: BaseException, line: bytes) -> str:
     if isinstance(error, msgspec.ValidationError):
         return f"does not fit its declared type: {text_of(error)}"
     if isinstance(error, msgspec.DecodeError):
-        return f"malformed JSON: {text_of(error)}"
+        return f"malformed JSON: {text_of(error).removeprefix('JSON is malformed: ')}"
     if isinstance(error, UnicodeDecodeError):
         broken = _not_utf8(line)
         if broken is not None:  # the decoder's own error counts from the text value that it was in

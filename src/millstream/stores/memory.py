@@ -240,6 +240,13 @@ class MemoryStore:
         return [run for _, _, run in sorted(due)[:limit]]
 
     @_of_one_moment
+    def diverged(self, behind: tuple[str, str, int], limit: int) -> list[RunRow]:
+        """Diverged runs by agent, key and number, behind this one (agent, key, run)."""
+        found = (run for run in self._tables[RUNS].values() if run.status == "diverged")
+        places = sorted((run.agent, run.key, run.run, run) for run in found)
+        return [run for *place, run in places if tuple(place) > behind][:limit]
+
+    @_of_one_moment
     def sleeping(self, agents: Sequence[str]) -> bool:
         """Is there a waiting run of these agents that waits for its ``wake`` alone?"""
         return any(
@@ -249,11 +256,14 @@ class MemoryStore:
 
     @_of_one_moment
     def mailed(self) -> list[int]:
-        """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key)."""
+        """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key), and done ones that have answers."""
         letters = self._tables[MAIL].values()
         runs = {mail.run for mail in letters if mail.run is not None}
+        answered = {mail.run for mail in letters if mail.run is not None and mail.kind == "reply"}
+        done = [run for run in answered if (found := self._tables[RUNS].get((run,))) is not None and found.status == "done"]
         places = {(mail.agent, mail.key) for mail in letters if mail.run is None}
-        return sorted(run.run for run in self._all_waiting() if run.run in runs or (run.agent, run.key) in places)
+        waiting = [run.run for run in self._all_waiting() if run.run in runs or (run.agent, run.key) in places]
+        return sorted(waiting + done)
 
     @_of_one_moment
     def askers(self) -> list[RunRow]:

@@ -221,6 +221,16 @@ class SqliteReads:
             (until, limit),
         )
 
+    def diverged(self, behind: tuple[str, str, int], limit: int) -> list[RunRow]:
+        """Diverged runs by agent, key and number, behind this one (agent, key, run): as the index has them, so that a page costs no
+        more than its rows."""
+        return self._made(
+            RunRow._make,
+            f"{_selected(RUNS)} WHERE {OPEN} AND status = 'diverged' AND (agent, \"key\", run) > (?, ?, ?) "
+            'ORDER BY agent, "key", run LIMIT ?',
+            (*behind, limit),
+        )
+
     def sleeping(self, agents: Sequence[str]) -> bool:
         """Is there a waiting run of these agents that waits for its ``wake`` alone?"""
         sql = (
@@ -234,11 +244,13 @@ class SqliteReads:
         return [name for (name,) in self._rows("SELECT DISTINCT agent FROM runs ORDER BY agent")]
 
     def mailed(self) -> list[int]:
-        """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key)."""
+        """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key), and done ones that have answers."""
         sql = (
             "SELECT run FROM runs WHERE run IN (SELECT run FROM mail WHERE run IS NOT NULL "
             'UNION SELECT r.run FROM mail m JOIN runs r ON r.agent = m.agent AND r."key" = m."key" '
-            f"WHERE m.run IS NULL AND r.{OPEN} AND r.status IN {WAITING}) AND +status IN {WAITING} ORDER BY run"
+            f"WHERE m.run IS NULL AND r.{OPEN} AND r.status IN {WAITING}) AND +status IN {WAITING} "
+            "UNION SELECT run FROM runs WHERE run IN (SELECT run FROM mail WHERE run IS NOT NULL AND kind = 'reply') "
+            "AND +status = 'done' ORDER BY run"
         )
         return [run for (run,) in self._rows(sql)]
 
@@ -323,11 +335,6 @@ class SqliteReads:
     def open_runs(self) -> dict[str, int]:
         """How many runs there are of each status but done and cancelled."""
         return dict(self._rows(f"SELECT status, count(*) FROM runs WHERE {OPEN} GROUP BY status"))
-
-    def diverged_since(self, at: int) -> int:
-        """How many runs have diverged since ``at`` (us), and are not tried again yet."""
-        sql = f"SELECT count(*) FROM runs WHERE {OPEN} AND status = 'diverged' AND finished >= ?"
-        return int(self._rows(sql, (at,))[0][0])
 
     def cancellations(self, runs: Sequence[int]) -> list[RecordRow]:
         """What these runs recorded of being cancelled, in order."""

@@ -150,6 +150,7 @@ def contents(store: Store) -> dict[str, Any]:
         "waiting": [store.waiting(*key) for key in keys],
         "mail": [store.mail(*key) for key in keys],
         "wakes": store.wakes(1 << 62, 10_000),
+        "diverged": store.diverged(("", "", 0), 10_000),
         "mailed": store.mailed(),
         "askers": store.askers(),
         "seen": store.forget_seen("orders", 1 << 62, 10_000),
@@ -604,6 +605,19 @@ class StoreSuite:
         assert [row.run for row in store.wakes(1 << 62, 3)] == [2, 7, 4]
         assert store.wakes(9, 9) == []
 
+    def test_diverged_runs_come_in_pages_by_agent_key_and_number(self, store: Store) -> None:
+        places = {1: ("fulfil", "é"), 2: ("fulfil", "z"), 3: ("answer", "z"), 4: ("fulfil", "z"), 5: ("fulfil", "")}
+        diverged = [run(number, agent=agent, key=key, status="diverged") for number, (agent, key) in places.items()]
+        others = [run(10 + number, status=status) for number, status in enumerate(("failed", "queued", "done"))]
+        store.write(commit(*((RUNS, row) for row in diverged + others)))
+        found, behind = [], ("", "", 0)
+        while page := store.diverged(behind, 2):
+            found.append([row.run for row in page])
+            behind = (page[-1].agent, page[-1].key, page[-1].run)
+        assert found == [[3, 5], [2, 4], [1]]
+        store.write(commit((RUNS, diverged[1]._replace(status="queued"))))
+        assert [row.run for row in store.diverged(("fulfil", "", 5), 9)] == [4, 1]
+
     def test_runs_that_have_mail_are_found(self, store: Store) -> None:
         store.write(
             commit(
@@ -618,6 +632,8 @@ class StoreSuite:
         assert store.mailed() == [2, 4]
         store.write(commit((MAIL, mail(9, key="bob"))))
         assert store.mailed() == [2, 4, 6, 7]
+        store.write(commit((MAIL, mail(10, run=8)), (MAIL, mail(11, run=8, kind="reply")), (MAIL, mail(12, run=5, kind="reply"))))
+        assert store.mailed() == [2, 4, 6, 7, 8], "of a run that is done answers count, and signals do not"
 
     def test_a_run_that_only_sleeps_is_told_from_others(self, store: Store) -> None:
         store.write(

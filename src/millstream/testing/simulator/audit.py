@@ -60,6 +60,8 @@ class Audit:
         self._returned: dict[tuple[int, int], tuple[int, int]] = {}  # (run, generation) -> emitted to streams, sent
         self._states: dict[tuple[str, str], tuple[int, int, list[str]]] = {}  # version, run, who touched it
         self._last: dict[str, tuple[int, _Handler | None]] = {}  # step -> its last attempt: when it was sent, and for whom
+        self._told: dict[tuple[int, str], int] = {}  # (run, step) -> when the core was told in this life that it happened
+        self._unanswered: Counter[str] = Counter()  # step -> probes of its last attempt in this life that gave no answer
         self._began: dict[tuple[str, str], int] = {}  # (agent, key) -> the last run that began in this life
         self._begun: set[int] = set()  # and all that did
         self._received: dict[str, tuple[int, str | None]] = {}  # signal id -> who received it
@@ -77,6 +79,8 @@ class Audit:
         self._ended.clear()
         self._began.clear()
         self._begun.clear()
+        self._unanswered.clear()
+        self._told.clear()
 
     def died(self, life: Life) -> None:
         for number, handler in self._handlers.items():
@@ -119,6 +123,10 @@ class Audit:
             raise Violation("counts", f"resident are {sorted(lifecycle.residents)}; handlers live of {sorted(self._handlers)}")
 
     # --- handlers -------------------------------------------------------------------------------------------------
+
+    def living(self) -> list[int]:
+        """The runs whose handlers live."""
+        return list(self._handlers)
 
     def started(self, life: Life, command: Start, advanced: Advanced) -> None:
         place = (command.agent, command.key)
@@ -205,6 +213,9 @@ class Audit:
 
     def performed(self, life: Life, command: Perform, request: Request) -> None:
         self.counts[f"perform {request.effect.value}"] += 1
+        self._unanswered.pop(request.place, None)
+        if (command.run, command.step) in self._told:
+            raise Violation("decided-once", f"{request.place} is performed, and the core was told that it happened")
         if command.attempt > 1:
             self.counts["performed again"] += 1
         durable = [row for row in stored(life.store, command.run) if row.step == command.step]
@@ -241,14 +252,21 @@ class Audit:
         if blocking > limit:
             raise Violation("bounded", f"{blocking} attempts in threads; {limit} are allowed")
 
-    def ended(self, request: Request, ended: Ended) -> None:
+    def ended(self, life: Life, request: Request, ended: Ended) -> None:
         """An attempt or a probe ended, or is overdue."""
-        if ended is not Ended.OVERDUE:
+        if ended is Ended.SUCCEEDED and request.effect is not Effect.READ:
+            self._told[request.run, request.place.partition("/")[2]] = life.machine.desk.now
+        if ended is Ended.UNANSWERED:
+            self._unanswered[request.place] += 1
+        elif ended is not Ended.OVERDUE:
             self._last[request.place] = (request.sent, self._handlers.get(request.run))
 
     def probed(self, life: Life, request: Request) -> None:
         """The deadline of an attempt that this start of the handler made is known; nothing may be asked before it has settled."""
         self.counts["probe"] += 1
+        unanswered = self._unanswered[request.place]
+        if unanswered >= request.tool.policy.retry.attempts:
+            raise Violation("effect-class", f"{request.place} is probed again after {unanswered} probes without an answer")
         sent, handler = self._last.get(request.place, (0, None))
         policy = request.tool.policy
         settle = policy.timeout if policy.settle is None else policy.settle
@@ -292,6 +310,8 @@ class Audit:
                 owner: Any = runs.get((record.run,)) or life.store.run(record.run)
                 self._check_change((owner.agent, owner.key), run_id(owner.partition, owner.run), record)
                 changes.add(record.record)
+            elif record.kind == r.DOUBTED and record.at > self._told.get((record.run, str(record.step)), record.at):
+                raise Violation("decided-once", f"{record.step} of run {record.run} is in doubt, and the core was told its result")
             elif record.kind == r.RECEIVED and record.note is not None:
                 self._check_received(record)
         for key, put in commit.puts.get(STATES, {}).items():
@@ -328,7 +348,12 @@ class Audit:
         self._check_effects(store)
         self._check_asks(store)
         check_sinks(life)
-        waiting = {row.id for row in store.tables()["mail"].values()}
+        mail: Any = store.tables()["mail"].values()
+        for row in mail:
+            owner = None if row.run is None else store.run(row.run)
+            if row.kind == "reply" and owner is not None and owner.status == r.DONE:
+                raise Violation("store", f"run {row.run} is done, and there is an answer for it that nobody will ever take: {row}")
+        waiting = {row.id for row in mail}
         for id, answered in signals.items():
             if answered and id not in waiting and id not in self._received:
                 raise Violation("signalled-once", f"signal {id} was answered for, and is neither waiting nor received")

@@ -16,6 +16,7 @@ from millstream.core.commands import (
     Answer,
     CancelAttempt,
     Deliver,
+    LoadDiverged,
     LoadLine,
     LoadLines,
     LoadMail,
@@ -44,6 +45,7 @@ from millstream.engine.letters import read_again
 from millstream.engine.loader import Loader
 from millstream.engine.runs import Runs
 from millstream.engine.sources import events
+from millstream.errors import IoInRun
 from millstream.stores.memory import MemoryStore
 from millstream.testing.simulator.audit import Audit
 from millstream.testing.simulator.clock import VirtualClock
@@ -180,7 +182,7 @@ class Life:
             Answer: self._answer,
             Pause: self._pause,
             Note: lambda command: self.notes.append(command.text),
-            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes), load),
+            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes, LoadDiverged), load),
         }
         audit.born(self)
         self.feed(opened)
@@ -221,6 +223,13 @@ class Life:
         if advanced is not None:
             self.audit.delivered(self, command, advanced)
             self._facts.append(advanced)
+
+    def fail(self, run: int) -> None:
+        """A thread that a handler has started calls into the loop of its run, which is failed for it, whatever is under way."""
+        advanced = self.runs.fail(run, IoInRun("a thread called"), self.clock.at)
+        assert advanced is not None
+        self.audit.put_away(self, run)
+        self.feed(advanced)
 
     def _put_away(self, command: PutAway) -> None:
         self.runs.put_away(command.run)
@@ -341,7 +350,7 @@ class Life:
         else:
             del self.attempts[place]
         raised = None if error is None else {"type": error, "message": f"{attempt.request.tool.name} ended so", "data": None}
-        self.audit.ended(attempt.request, ended)
+        self.audit.ended(self, attempt.request, ended)
         self.feed(AttemptEnded(self.clock.at, *place, attempt.request.attempt, ended, result, raised, retryable))
 
     def succeed(self, attempt: Attempt) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from millstream.core.facts import (
     Advanced,
     Arrived,
+    DivergedLoaded,
     LettersRetried,
     LineContinued,
     LinesLoaded,
@@ -34,7 +35,7 @@ def line_of(thing: Any) -> str:
         ]
     elif isinstance(thing, LineContinued):
         fields["line"] = [(row.run, row.status) for row in thing.line]
-    elif isinstance(thing, LinesScanned):
+    elif isinstance(thing, LinesScanned | DivergedLoaded):
         fields["rows"] = [(row.run, row.agent, row.key, row.status) for row in thing.rows]
     elif isinstance(thing, WaitingLoaded):
         fields.update(rows=[(row.run, row.status, row.awaits) for row in thing.rows], mail=thing.mail.mail)

@@ -67,7 +67,7 @@ async def _probe(call: Any, n: int) -> Any:
     return Unknown()
 
 
-@tool(effect=Effect.VERIFIED, timeout="30s", verify=_probe, settle="10s")
+@tool(effect=Effect.VERIFIED, timeout="30s", verify=_probe, settle="10s", retry=Retry(attempts=2, backoff="1s"))
 async def ship(n: int) -> dict[str, Any]:
     raise NotImplementedError
 

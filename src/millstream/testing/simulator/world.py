@@ -381,6 +381,9 @@ class World:
         if draw < 0.1 and not attempt.overdue:
             self.note("probe is overdue", attempt.request.place)
             self.life.end(attempt, Ended.OVERDUE, error="TimeoutError")
+        elif draw < 0.35:
+            self.note("probe fails", attempt.request.place)
+            self.life.end(attempt, Ended.UNANSWERED, error="ConnectionError")
         else:
             unsure = draw > 0.85 and not self.calm
             self.note("probe answers", f"{attempt.request.place} unsure={unsure}")
@@ -432,7 +435,8 @@ class World:
     # --- people ---------------------------------------------------------------------------------------------------
 
     def _people(self) -> list[Callable[[], None]]:
-        return [self._signal, self._signal, self._resolve, self._retry, self._cancel, self._forget, self._retry_letters]
+        often = [self._signal, self._signal, self._resolve, self._retry, self._cancel]
+        return [*often, self._forget, self._retry_letters, self._thread_calls]
 
     def _signal(self) -> None:
         chance, life = self.chance, self.life
@@ -507,6 +511,13 @@ class World:
             row = self.chance.choice(runs)
             self.note("cancel", f"{row.run} {row.status}")
             self.life.feed(CancelRequested(self.remains.clock.at, row.run, "somebody", self._ask("cancel", row.run)))
+
+    def _thread_calls(self) -> None:
+        handlers = self.audit.living()
+        if handlers:
+            run = self.chance.choice(handlers)
+            self.note("a thread calls", run)
+            self.life.fail(run)
 
     def _retry_letters(self) -> None:
         self.note("letters are retried")

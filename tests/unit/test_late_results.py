@@ -1,0 +1,135 @@
+"""What code of an effect says in the end, when its run has failed meanwhile: evidence, for the run to be tried again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from millstream import App, Context, Effect, NotSent, jsonl, tool
+from millstream.testing import AppRun
+
+Ctx = Context[dict[str, Any]]
+
+
+class Shop:
+    """An app whose handler gets stuck while a payment is under way, or just before it is sent, until it is mended."""
+
+    def __init__(self, ends: Any, *, gets_stuck_after: str, effect: Effect = Effect.AT_MOST_ONCE, on_error: Any = "park") -> None:
+        self.mended = False
+        self.app = App("shop")
+        self.source = self.app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+        @tool(effect=effect, timeout="1h")
+        async def pay() -> str:
+            await asyncio.sleep(60)
+            if isinstance(ends, Exception) and not self.mended:
+                raise ends
+            return "paid"
+
+        @self.app.agent(on=self.source, name="a", on_error=on_error)
+        async def a(ctx: Ctx, event: dict[str, Any]) -> str:
+            await ctx.sleep("1s")
+            async with asyncio.TaskGroup() as group:
+                paid = group.create_task(pay())
+                await ctx.sleep(gets_stuck_after)
+                while not self.mended:
+                    await asyncio.sleep(0)
+            return paid.result()
+
+    def world(self) -> AppRun:
+        return AppRun(self.app)
+
+
+def failed(shop: Shop, world: AppRun) -> Any:
+    """Its one run, which has failed; its payment has not ended."""
+    world.send(shop.source, {"k": "a", "id": 1})
+    world.advance("30s")
+    run = world.run().expect("failed")
+    assert run.error is not None
+    assert run.error["type"] == "HandlerStuck"
+    return run
+
+
+@pytest.mark.parametrize("on_error", ["park", "block"])
+@pytest.mark.parametrize("effect", [Effect.AT_MOST_ONCE, Effect.IDEMPOTENT])
+def test_a_result_that_comes_when_its_run_has_failed_is_known_to_a_retry(effect: Effect, on_error: str) -> None:
+    shop = Shop("paid", gets_stuck_after="10s", effect=effect, on_error=on_error)
+    with shop.world() as world:
+        run = failed(shop, world)
+        world.advance("40s")
+        assert (world.attempts()[0].ended, run.status) == ("returned", "failed")
+        world.crash()
+        shop.mended = True
+        world.retry(run)
+        world.settle()
+        assert world.doubts() == []
+        assert run.expect("done").output == "paid"
+        assert sum(world.effects("pay").values()) == 1
+        assert run.step("pay").effect is effect
+
+
+def test_a_failure_that_comes_when_its_run_has_failed_is_no_doubt_and_a_retry_performs_it_again() -> None:
+    shop = Shop(ValueError("no such account"), gets_stuck_after="10s")
+    with shop.world() as world:
+        run = failed(shop, world)
+        world.advance("40s")
+        assert world.attempts()[0].ended == "raised"
+        shop.mended = True
+        world.retry(run)
+        world.settle()
+        assert world.doubts() == []
+        assert run.expect("done").output == "paid"
+
+
+def test_what_says_that_it_was_not_sent_when_its_run_has_failed_is_no_doubt_either() -> None:
+    shop = Shop(NotSent("no line"), gets_stuck_after="10s")
+    with shop.world() as world:
+        run = failed(shop, world)
+        world.advance("40s")
+        shop.mended = True
+        world.retry(run)
+        world.settle()
+        assert world.doubts() == []
+        assert run.expect("done").output == "paid"
+
+
+def test_what_was_not_sent_because_its_run_failed_first_is_no_doubt() -> None:
+    shop = Shop("paid", gets_stuck_after="0s")
+    with shop.world() as world:
+        run = failed(shop, world)
+        assert world.attempts() == []
+        shop.mended = True
+        world.retry(run)
+        world.settle()
+        assert world.doubts() == []
+        assert run.expect("done").output == "paid"
+        assert sum(world.effects("pay").values()) == 1
+
+
+def test_a_result_that_comes_when_its_run_was_retried_settles_the_doubt() -> None:
+    shop = Shop("paid", gets_stuck_after="10s")
+    with shop.world() as world:
+        run = failed(shop, world)
+        shop.mended = True
+        world.retry(run)
+        world.advance("20s")
+        assert [doubt.name for doubt in world.doubts()] == ["pay"]
+        world.settle()
+        assert world.doubts() == []
+        assert run.expect("done").output == "paid"
+        assert sum(world.effects("pay").values()) == 1
+
+
+def test_a_person_who_has_settled_it_meanwhile_has_the_last_word() -> None:
+    shop = Shop("paid", gets_stuck_after="10s")
+    with shop.world() as world:
+        run = failed(shop, world)
+        shop.mended = True
+        world.retry(run)
+        world.advance("1s")
+        world.resolve(world.doubts()[0], fail="the bank knows nothing of it")
+        world.advance("2m")
+        step = run.step("pay")
+        assert (world.attempts()[0].ended, step.status, step.error and step.error["type"]) == ("returned", "failed", "Denied")
