@@ -353,7 +353,7 @@ class Lifecycle:
             assert run.handed is not None
             run.missed.append(run.handed)  # an edited handler has no such timer, or not yet
         elif run.missed:
-            run.order.extendleft(reversed(run.missed))
+            run.order[:0] = run.missed
             run.missed.clear()
         for place, record in enumerate(run.order):
             if record.kind in (r.RESULTED, r.RECEIVED):

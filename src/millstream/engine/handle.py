@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from millstream.core.effects import Effect, Policy
 from millstream.core.facts import Emitted, Refused, StepCall
 from millstream.core.graph import AgentSpec, Graph, ToolSpec
@@ -69,73 +71,33 @@ class EventInfo:
         return self._row.payload or "null"
 
 
-class Handle:
+class Handle(msgspec.Struct, eq=False):
     """See the module."""
 
-    __slots__ = (
-        "run_id",
-        "agent",
-        "key",
-        "resources",
-        "loop",
-        "state_text",
-        "state_version",
-        "dump_state",
-        "calls",
-        "cancels",
-        "emitted",
-        "waiting",
-        "delivered",
-        "root",
-        "ending",
-        "was_cancelled",
-        "cancelled_by",
-        "refused",
-        "divergence",
-        "replayed",
-        "_event",
-        "_graph",
-        "_keys",
-        "seen",
-    )
-
-    def __init__(
-        self,
-        run_id: str,
-        agent: str,
-        key: str,
-        event: EventRow,
-        state: str | None,
-        seen: int,
-        loop: HandledLoop,
-        graph: Graph,
-        keys: KeyMaker,
-        resources: Any,
-    ) -> None:
-        self.run_id = run_id
-        self.agent = agent
-        self.key = key
-        self.resources = resources
-        self.loop = loop
-        self.state_text = state
-        self.state_version = 0  # grows when the state is replaced under the handler (waiting="release")
-        self.dump_state: Callable[[], str | None] | None = None
-        self.calls: list[StepCall] = []
-        self.cancels: list[str] = []
-        self.emitted: list[Emitted] = []
-        self.waiting: dict[str, asyncio.Future[Any]] = {}
-        self.delivered = 0
-        self.root: asyncio.Task[Any] | None = None
-        self.ending = False
-        self.was_cancelled = False
-        self.cancelled_by: str | None = None
-        self.refused: list[Refused] = []
-        self.divergence: str | None = None
-        self.replayed = False  # what it does now it has done before
-        self._event = event
-        self._graph = graph
-        self._keys = keys
-        self.seen = seen
+    run_id: str
+    agent: str
+    key: str
+    _event: EventRow
+    state_text: str | None
+    seen: int  # see ``now``
+    loop: HandledLoop
+    _graph: Graph
+    _keys: KeyMaker
+    resources: Any
+    state_version: int = 0  # grows when the state is replaced under the handler (waiting="release")
+    dump_state: Callable[[], str | None] | None = None
+    calls: list[StepCall] = []
+    cancels: list[str] = []
+    emitted: list[Emitted] = []
+    waiting: dict[str, asyncio.Future[Any]] = {}
+    delivered: int = 0
+    root: asyncio.Task[Any] | None = None
+    ending: bool = False
+    was_cancelled: bool = False
+    cancelled_by: str | None = None
+    refused: list[Refused] = []
+    divergence: str | None = None
+    replayed: bool = False  # what it does now it has done before
 
     @property
     def event(self) -> EventInfo:
