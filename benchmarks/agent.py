@@ -74,11 +74,12 @@ async def burst(folder: str, count: int, latency_s: float) -> dict[str, float]:
     """All at once, with a model that takes its time. A key for each: runs of one key take turns."""
     workload.keys = count
     feed = Feed()
-    feed.looping = False
     async with running(requests_app(feed), folder):
         feed.allow(100)
-        await feed.until_done(100)
-        await asyncio.sleep(0.1)
+        await feed.until_done(workload.WARM_UP)
+        feed.looping = False
+        await asyncio.sleep(0.5)  # the last of them
+        warm = feed.done
         workload.latency_s = latency_s
         before = peak = resident_bytes()
 
@@ -91,7 +92,7 @@ async def burst(folder: str, count: int, latency_s: float) -> dict[str, float]:
         watcher = asyncio.create_task(watch())
         began, cpu = time.perf_counter(), time.process_time()
         feed.allow(count)
-        await feed.until_done(100 + count)
+        await feed.until_done(warm + count)
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         watcher.cancel()
     return {"took_s": took, "cpu_s": cpu, "run_kb": (peak - before) / count / 1e3}

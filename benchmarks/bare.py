@@ -158,7 +158,8 @@ async def burst(folder: str, count: int, latency_s: float) -> dict[str, float]:
     """All at once, with a model that takes its time."""
     workload.keys = count
     handle = _open(folder, True)
-    await asyncio.gather(*[handle(workload.event(number)) for number in range(-100, 0)])
+    for first in range(-workload.WARM_UP, 0, 100):
+        await asyncio.gather(*[handle(workload.event(number)) for number in range(first, first + 100)])
     workload.latency_s = latency_s
     before = peak = resident_bytes()
 

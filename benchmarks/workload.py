@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 REMEMBERED = 20  # messages
+WARM_UP = 2_000  # requests before a burst, so that what is measured is its own memory and not that of caches being filled
 FILL = "lorem ipsum dolor sit amet " * 15  # 405 characters
 
 keys = 5_000

@@ -110,3 +110,38 @@ def test_the_error_of_a_cancelled_run_says_who_cancelled_it(put_away: bool, by: 
             error = run.expect("cancelled").error
             assert error is not None
             assert (error["type"], error["message"]) == ("Cancelled", "cancelled by ann" if by else "cancelled")
+
+
+# ----------------------------------------------------------------------------------------------------- what a run takes
+
+
+@tool(effect=Effect.IDEMPOTENT)
+async def file(n: int) -> int:
+    return n
+
+
+async def works_for_long(ctx: Ctx, event: dict[str, Any]) -> int:
+    done = 0
+    for n in range(50):
+        done += await look(n) + await file(n)
+    await ctx.receive("go")
+    await ctx.sleep("1h")
+    return done
+
+
+def test_a_handler_that_lives_for_long_does_not_keep_its_steps_in_memory() -> None:
+    """Neither those that it took, nor those that were handed to it again after a crash."""
+    app, source = app_of(works_for_long)
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.settle()
+        (run,) = machine(world).lifecycle.residents.values()
+        assert list(run.steps) == ["signal.go"]
+        world.crash()
+        world.settle()
+        world.signal(world.run(), "go")
+        world.advance("10m")
+        (run,) = machine(world).lifecycle.residents.values()
+        assert list(run.steps) == []
+        world.settle()
+        assert world.run().output == 2 * sum(range(50))

@@ -375,7 +375,11 @@ class Lifecycle:
             if not step.cancelled and not self.steps.begin(run, step):
                 return  # diverged
         for step in list(run.steps.values()):
-            if step.call is not None and step.phase in (Step.INTENT, Step.DOUBT) and not step.busy:
+            if step.call is None:
+                continue
+            if step.phase == Step.DONE:
+                self.steps.delivered(run, step)
+            elif step.phase in (Step.INTENT, Step.DOUBT) and not step.busy:
                 self.steps.recover(run, step)
         self.rest(run)
 

@@ -236,13 +236,11 @@ class Mail:
             self._answered(run, call.step)
             self.steps.answered(run, call, mail.payload, None if mail.error is None else r.json_decode(mail.error))
             return
-        step = run.steps[call.step]
-        step.phase = Step.DONE
         note = {"by": mail.by, "id": mail.id, "sent": mail.at, "about": mail.about}
         record = self.lifecycle.record(run, r.RECEIVED, call.step, tool=call.name, note=note, result=mail.payload)
-        step.recorded = record
         self.lifecycle.stir(run)
         self.lifecycle.deliver(run, record)
+        self.steps.delivered(run, run.steps[call.step])
 
     def abandon(self, run: Run, call: StepCall) -> None:
         """The handler waits for it no more."""

@@ -135,6 +135,7 @@ class Steps:
             run.order.append(record)
         else:
             self.lifecycle.deliver(run, record)
+            self.delivered(run, step)
 
     # --- live -----------------------------------------------------------------------------------------------------
 
@@ -613,6 +614,13 @@ class Steps:
         else:
             self.lifecycle.stir(run)
             self.lifecycle.deliver(run, record)
+            self.delivered(run, step)
+
+    @staticmethod
+    def delivered(run: Run, step: Step) -> None:
+        """A live handler has its outcome, and never asks for it again: the record keeps it, and memory does not grow with it."""
+        if not step.busy:
+            del run.steps[step.id]
 
     def answered(self, run: Run, call: StepCall, result: str | None, error: dict[str, Any] | None) -> None:
         """The outcome of an ask."""
