@@ -37,6 +37,7 @@ from millstream.core.facts import (
     Settled,
 )
 from millstream.core.lines import Instance, Lines
+from millstream.core.matching import forgotten, recall
 from millstream.core.runs import Run, Step, size
 from millstream.core.tables import JSON, RECORDS, RUNS, STATES, EventRow, RecordRow, RunRow, StateRow
 
@@ -277,7 +278,7 @@ class Lifecycle:
             if record.kind == r.RETRIED and run.first is None and record.note is not None:
                 run.first = r.json_decode(record.note)["began"]
             if record.step is not None and record.kind != r.FIRED:
-                self.steps.recall(run, record, current)
+                recall(run, record, current)
         return run
 
     def go_on(self, run: Run, instance: Instance) -> None:
@@ -555,9 +556,9 @@ class Lifecycle:
             else:
                 self._fail(run, r.CANCELLED if end.cancelled else r.FAILED, end.error)
             return
-        forgotten = self.steps.forgotten(run)
-        if forgotten is not None:
-            self.diverge(run, f"step {forgotten} is recorded as started, and the handler returned without asking for it")
+        unasked = forgotten(run)
+        if unasked is not None:
+            self.diverge(run, f"step {unasked} is recorded as started, and the handler returned without asking for it")
             return
         if end.state is not None:
             if any(record.kind == r.RESUMED for record in run.order):
@@ -642,7 +643,7 @@ class Lifecycle:
 
     def _errand_of_resident(self, run: Run, errand: Errand) -> None:
         if isinstance(errand, Settled):
-            self._answer(errand, self.steps.settle(run, errand))
+            self._answer(errand, self.steps.doubts.settle(run, errand))
         elif isinstance(errand, CancelRequested):
             self.stir(run)
             cancelled = self.record(run, r.CANCEL, note={"by": errand.by})
@@ -674,7 +675,7 @@ class Lifecycle:
             self._answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")
 
     def _settle_stored(self, run: Run, errand: Settled) -> str | None:
-        error = self.steps.settle(run, errand)
+        error = self.steps.doubts.settle(run, errand)
         if error is None:
             if run.status == r.DIVERGED:
                 self._new_generation(run, errand.by)  # what was settled before did not fit
@@ -718,7 +719,7 @@ class Lifecycle:
         """A parked run was in doubt for longer than ``in_doubt_after``."""
         for step in list(run.steps.values()):
             if step.phase == Step.DOUBT and step.due is not None and step.due[0] <= self.desk.now:
-                self._settle_stored(run, self.steps.overdue(run, step))
+                self._settle_stored(run, self.steps.doubts.overdue(run, step))
 
     def _new_generation(self, run: Run, by: str | None) -> None:
         """Tried again: with its old turn if it still blocks its line, else with a new one."""

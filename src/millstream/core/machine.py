@@ -68,7 +68,7 @@ class Machine:
         self.intake = Intake(self.desk, self.lines)
         self.lines.lifecycle = self.lifecycle
         self.lifecycle.steps, self.lifecycle.mail, self.lifecycle.intake = self.steps, self.mail, self.intake
-        self.steps.mail, self.steps.intake = self.mail, self.intake
+        self.steps.mail, self.steps.doubts.intake = self.mail, self.intake
         self.mail.steps, self.mail.intake = self.steps, self.intake
         self._suspects: list[RunRow] = []
         self._diverged: tuple[str, str, int] | None = None  # those behind this one are still to be tried again

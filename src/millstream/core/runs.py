@@ -106,6 +106,20 @@ class Step(msgspec.Struct, eq=False):
         assert self.call is not None
         return self.call.policy
 
+    def close(self, run: Run) -> None:
+        """Nothing works on it any more, or will after a rest."""
+        if self.phase == Step.RESTING and self.due is not None:
+            run.resting -= 1
+        else:
+            run.open -= 1
+
+    def traced(self, note: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The note of a record, and where the code raised."""
+        if self.trace is None:
+            return note
+        trace, self.trace = self.trace, None
+        return {**(note or {}), "traceback": trace}
+
 
 class Run(msgspec.Struct, eq=False):
     """A run in memory. It is resident when its handler lives here; then it holds its key."""

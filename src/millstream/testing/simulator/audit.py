@@ -342,8 +342,10 @@ class Audit:
     def check_end(self, life: Life, signals: dict[str, bool]) -> None:
         """Everything has settled; ``signals`` are the ids that were sent, and whether they were answered for."""
         store = life.store
-        if len(life.machine.steps.slots):
-            raise Violation("bounded", f"{len(life.machine.steps.slots)} steps hold slots, or wait for one, when nothing runs")
+        if len(life.machine.steps.attempts.slots):
+            raise Violation(
+                "bounded", f"{len(life.machine.steps.attempts.slots)} steps hold slots, or wait for one, when nothing runs"
+            )
         self._check_emitted(store)
         self._check_effects(store)
         self._check_asks(store)
