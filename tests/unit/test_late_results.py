@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from millstream import App, Context, Effect, NotSent, jsonl, tool
+from millstream.core.effects import Ended
+from millstream.core.facts import AttemptEnded, Settled
 from millstream.testing import AppRun
 
 Ctx = Context[dict[str, Any]]
@@ -133,3 +135,23 @@ def test_a_person_who_has_settled_it_meanwhile_has_the_last_word() -> None:
         world.advance("2m")
         step = run.step("pay")
         assert (world.attempts()[0].ended, step.status, step.error and step.error["type"]) == ("returned", "failed", "Denied")
+
+
+def test_a_result_that_comes_before_the_next_attempt_is_sent_is_evidence_too() -> None:
+    """The run was retried while the code of its payment ran, and somebody has said that it did not happen."""
+    shop = Shop("paid", gets_stuck_after="10s")
+    with shop.world() as world:
+        run = failed(shop, world)
+        shop.mended = True
+        world.retry(run)
+        world.advance("1s")
+        (doubt,) = world.doubts()
+        number, step = run._number, doubt.name
+        engine = world._alive.engine
+        now = engine.clock.now()
+        settled = Settled(now, number, step, "retry", None, "ann")
+        engine.loop.call_soon(engine.feed, settled)  # its intent is not durable yet
+        engine.loop.call_soon(engine.feed, AttemptEnded(now, number, step, 1, Ended.SUCCEEDED, '"paid"'))
+        world.settle()
+        assert run.expect("done").output == "paid"
+        assert len(world.attempts()) == 1

@@ -234,6 +234,10 @@ class Steps:
                 self._after_another(run, step, behind, fact)
             return
         if fact.attempt != step.attempts:
+            if step.phase == Step.INTENT and fact.ended is Ended.SUCCEEDED and step.policy.effect is not Effect.READ:
+                # Somebody said retry, and before that is sent the code of an earlier start says that it happened.
+                step.busy = False
+                self._decide(run, step, fact.ended, fact.result, fact.error)
             return
         if fact.ended is not Ended.OVERDUE:
             step.busy = False
@@ -285,7 +289,7 @@ class Steps:
             attempt = step.attempts
             self.lifecycle.record(run, r.ATTEMPTED, step.id, tool=tool, effect=effect, attempt=attempt, note=note, error=fact.error)
         else:
-            self.outcome(run, step, fact.result, fact.error, note=None)
+            self.outcome(run, step, fact.result, fact.error, note={"late": True})
         return True
 
     def _after_another(self, run: Run, step: Step, command: Perform | Probe, fact: AttemptEnded) -> None:

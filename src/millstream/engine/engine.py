@@ -343,7 +343,7 @@ class Engine:
     # --- facts and commands ---------------------------------------------------------------------------------------
 
     def feed(self, fact: Fact) -> None:
-        """Tell the core, and do what it says. Facts that arise meanwhile are told in turn."""
+        """Tell the core, and do what it says. Facts that arise meanwhile are told in turn. For callbacks of the engine's loop."""
         if self._torn:
             return
         self._facts.append(fact)

@@ -201,7 +201,7 @@ class Audit:
         for row in journal(life, number):
             if row.generation == handler.generation and row.kind in r.OBSERVED:
                 shown = (row.kind, row.step or "", row.result, row.error, row.at)
-                if settled(row):  # perhaps before the handler asked for it: it is handed over when it does
+                if settled(row) or is_late(row):  # perhaps before the handler asked for it: it is handed over when it does
                     early.add(shown)
                 else:
                     recorded.append(shown)
@@ -437,6 +437,11 @@ def journal(life: Life, run: int) -> list[RecordRow]:
 def settled(row: RecordRow) -> bool:
     """Did a person, or ``in_doubt_after``, say so?"""
     return row.note is not None and '"settled"' in row.note
+
+
+def is_late(row: RecordRow) -> bool:
+    """Is it what code said in the end when its run had failed?"""
+    return row.note is not None and '"late"' in row.note
 
 
 def shown(advanced: Advanced) -> str:
