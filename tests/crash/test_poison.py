@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from millstream.core.lifecycle import POISONED
+from millstream.core.suspects import POISONED
 
 APP = Path(__file__).parent / "apps" / "poison.py"
 INNOCENT = 100

@@ -1,4 +1,4 @@
-"""The life of a run: begin, replay, wait, be put away and brought back, release its key, end, be retried or cancelled.
+"""The life of a run: begin, replay, wait, be put away and brought back, release its key, end.
 
 Replay. A run is started from the top of its handler and handed its recorded observations, one at a time, each at its recorded
 time. With unchanged code every observation finds its step or timer waiting. With edited code the earliest one that does is
@@ -18,23 +18,18 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from millstream.core import runs as r
-from millstream.core.commands import Answer, Deliver, PutAway, Start
+from millstream.core.commands import Deliver, PutAway, Start
 from millstream.core.desk import Desk
 from millstream.core.effects import Effect
+from millstream.core.errands import Errands
 from millstream.core.facts import (
     Advanced,
-    AttemptEnded,
-    CancelRequested,
     Raised,
     Refused,
-    RetryRequested,
     Returned,
     RunHistory,
     RunsLoaded,
-    Settled,
 )
 from millstream.core.lines import Instance, Lines
 from millstream.core.matching import forgotten, recall
@@ -47,27 +42,6 @@ if TYPE_CHECKING:
     from millstream.core.steps import Steps
 
 BRIEF = 1_000_000  # a sleep shorter than this is not written to the store, us
-DEATHS = 3  # active in so many consecutive unclean deaths without getting anywhere: a suspect
-GROUPS = (64, 8, 1)  # suspects start with so few others, death after death; one that dies with the process alone is poisoned
-POISONED = DEATHS - 1 + len(GROUPS)  # ``resumes`` of a run that was started alone and died
-
-
-class Poison(msgspec.Struct, frozen=True, gc=False):
-    """A run is to fail: it took the process with it once too often."""
-
-    run: int
-    token: None = None
-
-
-class Evidence(msgspec.Struct, frozen=True, gc=False):
-    """Code of an effect has ended, and its run had failed before."""
-
-    run: int
-    end: AttemptEnded
-    token: None = None
-
-
-Errand = Settled | CancelRequested | RetryRequested | Poison | Evidence
 
 
 class Lifecycle:
@@ -76,6 +50,7 @@ class Lifecycle:
     def __init__(self, desk: Desk, lines: Lines) -> None:
         self.desk = desk
         self.lines = lines
+        self.errands = Errands(desk, lines, self)
         self.steps: Steps  # these three are set by the machine
         self.mail: Mail
         self.intake: Intake
@@ -84,7 +59,6 @@ class Lifecycle:
         self.bytes = 0  # of the residents' events and journals
         self.idle_bytes = 0  # of those who wait
         self.stash: dict[int, Run] = {}  # loaded, and about to go on when their line says so
-        self.errands: dict[int, list[Errand]] = {}  # for runs that are being loaded
         self._tidy = 1_000  # so many alarms are looked through for those of ended runs
         self.unclean = False  # the last engine died
         self.opened = 0  # when this life began, us
@@ -179,17 +153,6 @@ class Lifecycle:
 
     # --- coming back ----------------------------------------------------------------------------------------------
 
-    def errand(self, fact: Errand) -> None:
-        """Somebody wants something of a run, wherever it is."""
-        run = self.residents.get(fact.run)
-        if run is not None:
-            self._errand_of_resident(run, fact)
-        elif fact.run in self.stash:
-            self._errand_of_stored(self.stash[fact.run], fact)
-        else:
-            self.errands.setdefault(fact.run, []).append(fact)
-            self.lines.look_at(fact.run, self.desk.wrote(RUNS, (fact.run,)))
-
     def loaded(self, fact: RunsLoaded) -> None:
         found = {history.run.run: history for history in fact.histories}
         for number in fact.wanted:
@@ -200,32 +163,25 @@ class Lifecycle:
                 continue
             self.lines.running -= 1  # counted again when its line starts it
             history = found.get(number)
-            errands = self.errands.pop(number, [])
             if here:
-                for errand in errands:
-                    self.errand(errand)
+                self.errands.again(number)
                 if number in self.stash:
                     self.lines.moved(self.stash[number].row())  # it may go on although there is no room: it is a suspect
             elif history is None:
                 self.lines.isolated.discard(number)
-                for errand in errands:
-                    self._answer(errand, "there is no such run")
+                self.errands.refuse(number, "there is no such run")
             elif history.run.agent not in self.desk.graph.agents:
                 self.lines.isolated.discard(number)
-                for errand in errands:
-                    self._answer(errand, f"its agent {history.run.agent!r} is not in the app any more")
+                self.errands.refuse(number, f"its agent {history.run.agent!r} is not in the app any more")
             else:
-                self._consider(self.recall(history), history.run, errands)
+                self._consider(self.recall(history), history.run)
 
-    def _consider(self, run: Run, row: RunRow, errands: list[Errand]) -> None:
+    def _consider(self, run: Run, row: RunRow) -> None:
         """A run was read from the store: is there something for it to do?"""
         self.lines.found(row)
-        for errand in errands:
-            self._errand_of_stored(run, errand)
-            if isinstance(errand, Evidence) and run.status in r.ENDED and run.status == row.status:  # nobody has written it again
-                self.desk.commit.put(RUNS, row)  # as it is: who asks for the run now must wait for what was recorded of it
+        self.errands.considered(run, row)
         if run.status == r.IN_DOUBT and run.turn is None:
-            self._settle_overdue(run)
+            self.errands.settle_overdue(run)
         elif run.status in (r.WAITING, r.IN_DOUBT):
             if self._is_wanted(run):
                 self._line_up(run)
@@ -522,9 +478,9 @@ class Lifecycle:
         del self.residents[run.number]
         self.bytes -= run.bytes
         self.desk.say(PutAway(run.number))
-        self._wake_later(run)
+        self.wake_later(run)
 
-    def _wake_later(self, run: Run) -> None:
+    def wake_later(self, run: Run) -> None:
         """A run that is not resident has a time to be woken: a later one than the horizon is read from the store in its time."""
         if run.wake is not None and run.wake <= self.desk.horizon:
             self.desk.alarm(run.wake, "run", run.number)
@@ -554,7 +510,7 @@ class Lifecycle:
             if end.diverged:
                 self.diverge(run, end.error["message"], KEPT)
             else:
-                self._fail(run, r.CANCELLED if end.cancelled else r.FAILED, end.error)
+                self.fail(run, r.CANCELLED if end.cancelled else r.FAILED, end.error)
             return
         unasked = forgotten(run)
         if unasked is not None:
@@ -591,9 +547,9 @@ class Lifecycle:
     def diverge(self, run: Run, text: str, hint: str = "") -> None:
         """The handler does not follow its record: keep the run, and try it again when the code changes."""
         self.desk.say(PutAway(run.number))
-        self._fail(run, r.DIVERGED, {"type": "Diverged", "message": text + (hint or KEPT + TRAPS), "data": None})
+        self.fail(run, r.DIVERGED, {"type": "Diverged", "message": text + (hint or KEPT + TRAPS), "data": None})
 
-    def _fail(self, run: Run, status: str, error: dict[str, Any]) -> None:
+    def fail(self, run: Run, status: str, error: dict[str, Any]) -> None:
         run.status = status
         if status == r.CANCELLED or run.spec.on_error == "park":
             run.turn = None
@@ -632,116 +588,7 @@ class Lifecycle:
         else:
             self.lines.step_back(row, run.instance)
 
-    # --- errands --------------------------------------------------------------------------------------------------
 
-    def _answer(self, errand: Errand, error: str | None = None) -> None:
-        if errand.token is not None:
-            if error is None:
-                self.desk.gate(Answer(errand.token))
-            else:
-                self.desk.say(Answer(errand.token, error))
-
-    def _errand_of_resident(self, run: Run, errand: Errand) -> None:
-        if isinstance(errand, Settled):
-            self._answer(errand, self.steps.doubts.settle(run, errand))
-        elif isinstance(errand, CancelRequested):
-            self.stir(run)
-            cancelled = self.record(run, r.CANCEL, note={"by": errand.by})
-            if run.replaying:
-                run.order.append(cancelled)
-            else:
-                self.deliver(run, cancelled)
-            self._answer(errand)
-        elif isinstance(errand, Evidence):
-            self.steps.late(run, errand.end)
-        else:
-            self._answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")
-
-    def _errand_of_stored(self, run: Run, errand: Errand) -> None:
-        if isinstance(errand, Settled):
-            self._answer(errand, self._settle_stored(run, errand))
-        elif isinstance(errand, CancelRequested):
-            self._answer(errand, self._cancel_stored(run, errand))
-        elif isinstance(errand, Poison):
-            if run.status == r.RUNNING:
-                self._fail(run, r.FAILED, POISON)
-        elif isinstance(errand, Evidence):
-            if self.steps.late(run, errand.end):
-                self._tell_stored(run, None)
-        elif run.status in (r.FAILED, r.DIVERGED, r.CANCELLED):
-            self._new_generation(run, errand.by)
-            self._answer(errand)
-        else:
-            self._answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")
-
-    def _settle_stored(self, run: Run, errand: Settled) -> str | None:
-        error = self.steps.doubts.settle(run, errand)
-        if error is None:
-            if run.status == r.DIVERGED:
-                self._new_generation(run, errand.by)  # what was settled before did not fit
-            else:
-                self._tell_stored(run, errand.by)
-        return error
-
-    def _tell_stored(self, run: Run, by: str | None) -> None:
-        """An outcome was recorded that its handler has not seen."""
-        if run.status == r.IN_DOUBT and run.turn is None:
-            self._settle_parked(run, by)
-        else:
-            run.news = True
-
-    def _cancel_stored(self, run: Run, errand: CancelRequested) -> str | None:
-        if run.status in (r.DONE, r.CANCELLED):
-            return f"run {run.id} is {run.status} already"
-        if run.status == r.IN_DOUBT and run.turn is None:
-            return f"run {run.id} is parked in doubt: settle its doubts first (see `millstream doubts`)"
-        if run.status in (r.QUEUED, r.FAILED, r.DIVERGED) and not run.owed_state:
-            if run.status == r.QUEUED:
-                self.lines.backlog -= size(run.event.payload)
-            error = {"type": "Cancelled", "message": "cancelled" + (f" by {errand.by}" if errand.by else ""), "data": None}
-            self._fail(run, r.CANCELLED, error)
-            return None
-        run.order.append(self.record(run, r.CANCEL, note={"by": errand.by}))
-        run.news = True
-        return None
-
-    def _settle_parked(self, run: Run, by: str | None) -> None:
-        """It begins anew when the last of its doubts is settled."""
-        doubts = [step for step in run.steps.values() if step.phase == Step.DOUBT]
-        if doubts:
-            run.wake = min((step.due[0] for step in doubts if step.due is not None), default=None)
-            self.put(run)
-            self._wake_later(run)
-        else:
-            self._new_generation(run, by)
-
-    def _settle_overdue(self, run: Run) -> None:
-        """A parked run was in doubt for longer than ``in_doubt_after``."""
-        for step in list(run.steps.values()):
-            if step.phase == Step.DOUBT and step.due is not None and step.due[0] <= self.desk.now:
-                self._settle_stored(run, self.steps.doubts.overdue(run, step))
-
-    def _new_generation(self, run: Run, by: str | None) -> None:
-        """Tried again: with its old turn if it still blocks its line, else with a new one."""
-        run.generation += 1
-        self.record(run, r.RETRIED, note={"by": by, "began": run.started})
-        if run.turn is None:
-            run.turn = self.desk.number()
-        run.status, run.started, run.resumes = r.QUEUED, None, 0
-        run.released = run.owed_state = False
-        run.wake = run.awaiting = None
-        run.stale = True  # its record is read again, as an earlier generation's, when its turn comes
-        self.stash.pop(run.number, None)
-        self.lines.backlog += size(run.event.payload)
-        self.put(run)
-
-
-POISON = {
-    "type": "Poisoned",
-    "message": f"the process died {POISONED + 1} times in a row while this run was active and got nowhere, at last with nothing "
-    "else running. It is kept: `millstream show` tells how far it came, `millstream retry` tries it again",
-    "data": None,
-}
 STUCK = {
     "type": "HandlerStuck",
     "message": "the handler waits, and nothing that Millstream knows can wake it: no step, timer, signal or answer is on its way. "

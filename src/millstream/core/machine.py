@@ -16,7 +16,7 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
-from millstream.core.commands import LoadDiverged, LoadWakes, Note, Pause, Perform, WakeAt
+from millstream.core.commands import LoadDiverged, LoadWakes, Pause, Perform, WakeAt
 from millstream.core.desk import Desk, Limits
 from millstream.core.facts import (
     Advanced,
@@ -44,13 +44,13 @@ from millstream.core.facts import (
     WakesLoaded,
 )
 from millstream.core.graph import Graph
-from millstream.core.identity import run_id
 from millstream.core.intake import Intake
-from millstream.core.lifecycle import DEATHS, GROUPS, POISONED, Lifecycle, Poison
+from millstream.core.lifecycle import Lifecycle
 from millstream.core.lines import Lines
 from millstream.core.mail import Mail
 from millstream.core.steps import Steps
-from millstream.core.tables import RUNS, SEEN, Commit, RunRow
+from millstream.core.suspects import Suspects
+from millstream.core.tables import SEEN, Commit
 
 GROWS = (Opened, Arrived, LettersRetried, Durable)  # facts after which sources may have to be paused
 HORIZON = 60_000_000  # wake-ups of put-away runs are read this far ahead, us
@@ -70,7 +70,7 @@ class Machine:
         self.lifecycle.steps, self.lifecycle.mail, self.lifecycle.intake = self.steps, self.mail, self.intake
         self.steps.mail, self.steps.doubts.intake = self.mail, self.intake
         self.mail.steps, self.mail.intake = self.steps, self.intake
-        self._suspects: list[RunRow] = []
+        self.suspects = Suspects(self.desk, self.lines, self.lifecycle)
         self._diverged: tuple[str, str, int] | None = None  # those behind this one are still to be tried again
         self._reading_diverged = False
         self._paused: str | None = None
@@ -93,9 +93,9 @@ class Machine:
             Due: self._due,
             Durable: self._durable,
             Signalled: self.mail.signalled,
-            Settled: self.lifecycle.errand,
-            CancelRequested: self.lifecycle.errand,
-            RetryRequested: self.lifecycle.errand,
+            Settled: self.lifecycle.errands.run,
+            CancelRequested: self.lifecycle.errands.run,
+            RetryRequested: self.lifecycle.errands.run,
             LettersRetried: self.intake.letters_retried,
             SinkWritten: self.intake.written,
             Stopping: self._stopping,
@@ -112,8 +112,8 @@ class Machine:
             self._cut_here()
         self._handlers[type(fact)](fact)
         lines = self.lines
-        if self._suspects and not lines.isolated:
-            self._next_suspects()
+        if lines.suspects and not lines.isolated:
+            self.suspects.start_next()
         if self._diverged is not None:
             self._read_diverged(self._diverged)
         lines.flush()
@@ -172,12 +172,7 @@ class Machine:
         self.lifecycle.unclean, self.lifecycle.opened = fact.unclean, fact.at
         self.intake.opened(fact)
         self.mail.opened(fact.askers)
-        for row in fact.suspects:
-            if row.resumes >= POISONED:
-                self.lifecycle.errand(Poison(row.run))
-            else:
-                self._suspects.append(row)
-        self._suspects.sort(key=lambda row: (row.resumes, -row.run))
+        self.suspects.opened(fact.suspects)
         if not fact.visiting:
             self._diverged = ("", "", 0)
         for number in fact.mailed:
@@ -198,25 +193,7 @@ class Machine:
         for row in fact.rows:
             agent = self.desk.graph.agents.get(row.agent)
             if agent is not None and agent.fingerprint != row.fingerprint:
-                self.lifecycle.errand(RetryRequested(fact.at, row.run, by="changed code"))
-
-    def _next_suspects(self) -> None:
-        """Start the most suspect ones, and nothing else, once it is durable that they were: few enough that, death after death,
-        the culprit is found to be alone."""
-        deaths = self._suspects[-1].resumes
-        group = GROUPS[deaths - (DEATHS - 1)]
-        chosen = [row for row in self._suspects[-group:] if row.resumes == deaths]
-        del self._suspects[-len(chosen) :]
-        self.lines.suspects = bool(self._suspects)
-        for row in chosen:
-            self.lines.isolated.add(row.run)
-            if row.run in self.lifecycle.stash:
-                self.lifecycle.stash[row.run].resumes = deaths + 1
-            self.desk.commit.put(RUNS, row._replace(resumes=deaths + 1))
-            self.desk.touch((row.agent, row.key))
-            self.lines.look_at(row.run, self.desk.commit.number)
-        names = ", ".join(run_id(row.partition, row.run) for row in chosen[:5]) + (", ..." if len(chosen) > 5 else "")
-        self.desk.say(Note("warning", f"active in {deaths + 1} unclean deaths, started with nothing else beside: {names}"))
+                self.lifecycle.errands.run(RetryRequested(fact.at, row.run, by="changed code"))
 
     def _durable(self, fact: Durable) -> None:
         desk = self.desk

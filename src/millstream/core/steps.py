@@ -19,8 +19,8 @@ from millstream.core.commands import CancelAttempt, Perform, Probe
 from millstream.core.desk import Desk
 from millstream.core.doubts import Doubts
 from millstream.core.effects import Effect, Ended, Next, decide
+from millstream.core.errands import Evidence
 from millstream.core.facts import AttemptEnded, StepCall
-from millstream.core.lifecycle import Evidence
 from millstream.core.matching import differs, is_same, tool_of, twin
 from millstream.core.runs import Run, Step
 from millstream.core.tables import RecordRow
@@ -152,7 +152,7 @@ class Steps:
             if (command.run, command.step) in self._left:
                 self._left.discard((command.run, command.step))
                 never = AttemptEnded(self.desk.now, command.run, command.step, command.attempt, Ended.NOT_SENT, None, NEVER_SENT)
-                self.lifecycle.errand(Evidence(command.run, never))
+                self.lifecycle.errands.run(Evidence(command.run, never))
             return
         if self.desk.stopping:
             self._attempted(run, step, Ended.NOT_SENT, Next.PERFORM, STOPPED)
@@ -227,7 +227,7 @@ class Steps:
                 self.attempts.leave_slots(place)  # no other attempt at it is about to begin
         if run is None or step is None or step.call is None:
             if left:
-                self.lifecycle.errand(Evidence(fact.run, fact))
+                self.lifecycle.errands.run(Evidence(fact.run, fact))
             return
         if behind is not None:
             if step.phase == Step.PERFORMING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from millstream.core.facts import Opened
 from millstream.core.graph import Graph
-from millstream.core.lifecycle import DEATHS
+from millstream.core.suspects import DEATHS
 from millstream.core.tables import META, Commit, MetaRow
 from millstream.engine.clock import Clock
 from millstream.engine.ports import Store
