@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from millstream import App, Context, Effect, NotSent, jsonl, tool
+from millstream import App, Context, Effect, NotSent, Unknown, jsonl, tool
 from millstream.core.effects import Ended
 from millstream.core.facts import AttemptEnded, Settled
 from millstream.testing import AppRun
@@ -23,7 +23,10 @@ class Shop:
         self.app = App("shop")
         self.source = self.app.source("in", jsonl("in.jsonl"), key="k", id="id")
 
-        @tool(effect=effect, timeout="1h")
+        async def cannot_tell(call: Any) -> Unknown:
+            return Unknown()
+
+        @tool(effect=effect, timeout="1h", verify=cannot_tell if effect is Effect.VERIFIED else None)
         async def pay() -> str:
             await asyncio.sleep(60)
             if isinstance(ends, Exception) and not self.mended:
@@ -135,6 +138,17 @@ def test_a_person_who_has_settled_it_meanwhile_has_the_last_word() -> None:
         world.advance("2m")
         step = run.step("pay")
         assert (world.attempts()[0].ended, step.status, step.error and step.error["type"]) == ("returned", "failed", "Denied")
+
+
+def test_a_result_that_comes_while_a_retry_waits_to_ask_the_probe_is_evidence_too() -> None:
+    shop = Shop("paid", gets_stuck_after="10s", effect=Effect.VERIFIED)
+    with shop.world() as world:
+        run = failed(shop, world)
+        shop.mended = True
+        world.retry(run)
+        world.settle()
+        assert run.expect("done").output == "paid"
+        assert [attempt.probe for attempt in world.attempts()] == [False]
 
 
 def test_a_result_that_comes_before_the_next_attempt_is_sent_is_evidence_too() -> None:

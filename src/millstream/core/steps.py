@@ -388,20 +388,23 @@ class Steps:
             return
         if fact.attempt != step.attempts:
             if step.phase == Step.INTENT and fact.ended is Ended.SUCCEEDED and step.policy.effect is not Effect.READ:
-                step.busy = (
-                    False  # somebody said retry, and before that was sent the code of an earlier start says that it happened
-                )
+                # Somebody said retry, and before that was sent the code of an earlier start has its result.
+                step.busy = False
                 self._decide(run, step, fact.ended, fact.result, fact.error)
             return
         if fact.ended is not Ended.OVERDUE:
             step.busy = False
         step.trace = fact.trace
-        if step.phase == Step.RESTING and step.granted and not step.busy:
-            if fact.ended is Ended.SUCCEEDED:
-                self._decide(run, step, fact.ended, fact.result, fact.error)  # it is evidence
-            else:
+        if step.phase == Step.RESTING and not step.busy:
+            if fact.ended is Ended.SUCCEEDED:  # it is evidence
+                if step.due is not None:  # of an earlier start, while the time has not come to ask the probe
+                    run.resting -= 1
+                    run.open += 1
+                self._decide(run, step, fact.ended, fact.result, fact.error)
+                return
+            if step.granted:
                 self.attempt(run, step, unwritten=True)
-            return
+                return
         if step.phase not in (Step.PERFORMING, Step.DOUBT):  # abandoned, or settled meanwhile
             if run.doubts and not run.replaying:
                 self.lifecycle.rest(run)  # perhaps it was this that kept it from being parked
