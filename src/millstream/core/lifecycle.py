@@ -220,8 +220,9 @@ class Lifecycle:
         self.lines.found(row)
         for errand in errands:
             self._errand_of_stored(run, errand)
-            if isinstance(errand, Evidence) and run.status in r.ENDED:
-                self.desk.commit.put(RUNS, row)  # as it is: who asks for the run now must wait for what was recorded of it
+            as_it_was = (run.status, run.generation) == (row.status, row.generation)
+            if isinstance(errand, Evidence) and as_it_was and run.status in r.ENDED:
+                self.desk.commit.put(RUNS, row)  # who asks for the run now must wait for what was recorded of it
         if run.status == r.IN_DOUBT and run.turn is None:
             self._settle_overdue(run)
         elif run.status in (r.WAITING, r.IN_DOUBT):
