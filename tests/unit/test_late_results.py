@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from millstream import App, Context, Effect, NotSent, jsonl, tool
+from millstream import App, Context, Effect, NotSent, Unknown, jsonl, tool
 from millstream.core.effects import Ended
-from millstream.core.facts import AttemptEnded, Settled
+from millstream.core.facts import AttemptEnded, CancelRequested, Settled
+from millstream.errors import IoInRun
 from millstream.testing import AppRun
 
 Ctx = Context[dict[str, Any]]
@@ -23,7 +24,10 @@ class Shop:
         self.app = App("shop")
         self.source = self.app.source("in", jsonl("in.jsonl"), key="k", id="id")
 
-        @tool(effect=effect, timeout="1h")
+        async def cannot_tell(call: Any) -> Unknown:
+            return Unknown()
+
+        @tool(effect=effect, timeout="1h", verify=cannot_tell if effect is Effect.VERIFIED else None)
         async def pay() -> str:
             await asyncio.sleep(60)
             if isinstance(ends, Exception) and not self.mended:
@@ -135,6 +139,31 @@ def test_a_person_who_has_settled_it_meanwhile_has_the_last_word() -> None:
         world.advance("2m")
         step = run.step("pay")
         assert (world.attempts()[0].ended, step.status, step.error and step.error["type"]) == ("returned", "failed", "Denied")
+
+
+def test_a_result_that_comes_while_a_retry_waits_to_ask_the_probe_is_evidence_too() -> None:
+    shop = Shop("paid", gets_stuck_after="10s", effect=Effect.VERIFIED)
+    with shop.world() as world:
+        run = failed(shop, world)
+        shop.mended = True
+        world.retry(run)
+        world.settle()
+        assert run.expect("done").output == "paid"
+        assert [attempt.probe for attempt in world.attempts()] == [False]
+
+
+def test_a_result_that_comes_with_a_cancellation_does_not_undo_it() -> None:
+    shop = Shop("paid", gets_stuck_after="10h", on_error="block")
+    with shop.world() as world:
+        world.send(shop.source, {"k": "a", "id": 1}, {"k": "a", "id": 2})
+        world.advance("30s")
+        number, engine = world.runs()[0]._number, world._alive.engine
+        now = engine.clock.now()
+        engine._fail(number, IoInRun("a thread called"))  # nothing is durable of this when the others come
+        engine.feed(CancelRequested(now, number, "ann"))
+        engine.feed(AttemptEnded(now, number, "pay", 1, Ended.SUCCEEDED, '"paid"'))
+        world.advance("1s")
+        assert [run.status for run in world.runs()] == ["cancelled", "running"], "it blocks its key no more"
 
 
 def test_a_result_that_comes_before_the_next_attempt_is_sent_is_evidence_too() -> None:

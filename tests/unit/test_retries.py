@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import Any
 
@@ -153,3 +154,28 @@ def test_a_signal_whose_text_cannot_be_stored_is_refused(field: str) -> None:
         world.signal(handler, "go", 2, key="a")
         world.settle()
         assert world.outputs(handler.output) == [2]
+
+
+def test_a_run_that_comes_back_with_two_steps_in_doubt_is_parked_when_both_are_in_the_inbox() -> None:
+    """Their keys expire before their back-off is over."""
+
+    @tool(effect=Effect.IDEMPOTENT, key_ttl="1h", retry=Retry(backoff="2h", max_backoff="2h", jitter=0.0))
+    async def send(n: int) -> int:
+        raise ConnectionResetError("hung up")
+
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k")
+
+    @app.agent(on=source, name="a", on_doubt="park")
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> list[int]:
+        return await asyncio.gather(send(1), send(2))
+
+    with AppRun(app, put_away=True) as world:
+        world.send(source, {"k": "a"}, {"k": "a"})
+        world.settle()
+        run = world.runs()[0].expect("in_doubt")
+        assert sum(doubt.id.startswith(f"{run.id}/") for doubt in world.doubts()) == 2
+        for doubt in world.doubts():
+            world.resolve(doubt, result=7)
+        world.settle()
+        assert [run.expect("done").output for run in world.runs()] == [[7, 7], [7, 7]]

@@ -73,8 +73,9 @@ class Errands:
         """The run that they wait for was read from the store, as ``row``."""
         for errand in self._waiting.pop(run.number, ()):
             self.to_stored(run, errand)
-            if isinstance(errand, Evidence) and run.status in r.ENDED and run.status == row.status:  # nobody has written it again
-                self.desk.commit.put(RUNS, row)  # as it is: who asks for the run now must wait for what was recorded of it
+            as_it_was = (run.status, run.generation) == (row.status, row.generation)
+            if isinstance(errand, Evidence) and as_it_was and run.status in r.ENDED:
+                self.desk.commit.put(RUNS, row)  # who asks for the run now must wait for what was recorded of it
 
     def answer(self, errand: Errand, error: str | None = None) -> None:
         if errand.token is not None:

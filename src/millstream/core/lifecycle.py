@@ -328,6 +328,7 @@ class Lifecycle:
         run.replaying = False
         run.missed.clear()
         fresh, run.fresh = run.fresh, []
+        run.in_hand += 1  # a step that is in doubt at once must not park it before the others were looked at
         for step in fresh:
             if not step.cancelled and not self.steps.begin(run, step):
                 return  # diverged
@@ -338,6 +339,7 @@ class Lifecycle:
                 self.steps.delivered(run, step)
             elif step.phase in (Step.INTENT, Step.DOUBT) and not step.busy:
                 self.steps.recover(run, step)
+        run.in_hand -= 1
         self.rest(run)
 
     def rest(self, run: Run) -> None:

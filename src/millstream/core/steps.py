@@ -233,21 +233,26 @@ class Steps:
             if step.phase == Step.PERFORMING:
                 self._after_another(run, step, behind, fact)
             return
-        if fact.attempt != step.attempts:
-            if step.phase == Step.INTENT and fact.ended is Ended.SUCCEEDED and step.policy.effect is not Effect.READ:
-                # Somebody said retry, and before that is sent the code of an earlier start says that it happened.
+        if step.phase == Step.INTENT:  # the next attempt is not sent yet: this is the code of an earlier start
+            if fact.ended is Ended.SUCCEEDED and step.policy.effect is not Effect.READ:
                 step.busy = False
-                self._decide(run, step, fact.ended, fact.result, fact.error)
+                self._decide(run, step, fact.ended, fact.result, fact.error)  # it is evidence
             return
+        if fact.attempt < step.attempts or (fact.attempt > step.attempts and fact.ended is not Ended.SUCCEEDED):
+            return  # (of an earlier start the record may not know all attempts)
         if fact.ended is not Ended.OVERDUE:
             step.busy = False
         step.trace = fact.trace
-        if step.phase == Step.RESTING and step.granted and not step.busy:
-            if fact.ended is Ended.SUCCEEDED:
-                self._decide(run, step, fact.ended, fact.result, fact.error)  # it is evidence
-            else:
+        if step.phase == Step.RESTING and not step.busy:
+            if fact.ended is Ended.SUCCEEDED:  # it is evidence
+                if step.due is not None:  # of an earlier start, while the time has not come to ask the probe
+                    run.resting -= 1
+                    run.open += 1
+                self._decide(run, step, fact.ended, fact.result, fact.error)
+                return
+            if step.granted:
                 self.attempts.attempt(run, step, unwritten=True)
-            return
+                return
         if step.phase not in (Step.PERFORMING, Step.DOUBT):  # abandoned, or settled meanwhile
             if run.doubts and not run.replaying:
                 self.lifecycle.rest(run)  # perhaps it was this that kept it from being parked
@@ -273,9 +278,11 @@ class Steps:
     def late(self, run: Run, fact: AttemptEnded) -> bool:
         """Code of an effect has ended whose run had failed. False: that tells nothing new."""
         step = run.steps.get(fact.step)
-        if step is None or step.busy or step.phase not in (Step.INTENT, Step.DOUBT) or step.attempts != fact.attempt:
+        if step is None or step.busy or step.phase not in (Step.INTENT, Step.DOUBT):
             return False
-        step.trace = fact.trace
+        if fact.attempt < step.attempts and fact.ended is not Ended.SUCCEEDED:
+            return False  # a later one was intended
+        step.trace, step.attempts = fact.trace, max(fact.attempt, step.attempts)
         if step.call is not None:  # the run was retried meanwhile, and is in doubt about it
             self._decide(run, step, fact.ended, fact.result, fact.error, fact.retryable)
             if step.is_left_alone():

@@ -257,7 +257,7 @@ class Audit:
         if ended is Ended.SUCCEEDED and request.effect is not Effect.READ:
             self._told[request.run, request.place.partition("/")[2]] = life.machine.desk.now
         if ended is Ended.UNANSWERED:
-            self._unanswered[request.place] += 1
+            self._unanswered[request.place] += request.run in self._handlers  # what is said to nobody is not counted
         elif ended is not Ended.OVERDUE:
             self._last[request.place] = (request.sent, self._handlers.get(request.run))
 
