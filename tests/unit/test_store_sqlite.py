@@ -276,6 +276,31 @@ def test_no_read_scans_a_table_that_grows(store: SqliteStore, monkeypatch: pytes
             assert "SCAN" not in line or any(text in line for text in small), f"{sql}\n{plan}"
 
 
+def test_a_read_is_prepared_once_whatever_is_asked_for(store: SqliteStore) -> None:
+    compiled: list[Any] = []
+
+    def asked(*what: Any) -> int:
+        """SQLite asks whether a statement may do what it does while it compiles it."""
+        compiled.append(what)
+        return apsw.SQLITE_OK
+
+    assert store._reader is not None
+    store._reader.authorizer = asked
+    for number in range(1, 4):
+        compiled.clear()
+        store.lines([("fulfil", f"k{number}")], number)
+        store.lines([("fulfil", f"k{number}"), ("fulfil", f"k{number + 1}")], number)
+        store.line_after("fulfil", f"k{number}", number, number)
+        store.scan_lines(number, number)
+        store.wakes(number, number)
+        store.waiting("fulfil", f"k{number}")
+        store.histories([number])
+        store.events([number], at_most=number)
+        store.outputs("receipts", number, number)
+        store.seen("orders", [str(number)])
+        assert bool(compiled) == (number == 1), compiled
+
+
 # -- refused cleanly ------------------------------------------------------------------------------------------------------
 
 
