@@ -32,6 +32,7 @@ from millstream.core.facts import (
     LinesLoaded,
     LinesScanned,
     MailLoaded,
+    MailScanned,
     Opened,
     RetryRequested,
     RunsLoaded,
@@ -83,6 +84,7 @@ class Machine:
             RunsLoaded: self.lifecycle.loaded,
             MailLoaded: self.mail.loaded,
             WaitingLoaded: self.mail.waiting_loaded,
+            MailScanned: self.mail.scanned,
             WakesLoaded: self._wakes_loaded,
             Advanced: self.lifecycle.advanced,
             AttemptEnded: self.steps.ended,
@@ -110,6 +112,8 @@ class Machine:
         lines = self.lines
         if self._suspects and not lines.isolated:
             self._next_suspects()
+        if self.mail.offers:
+            self.mail.flush()
         lines.flush()
         if self._paused is not None or type(fact) in GROWS:
             self._flow()
@@ -145,7 +149,7 @@ class Machine:
     @property
     def urgent(self) -> bool:
         """Does anything wait for what has gathered?"""
-        return bool(self.desk.cut or self.desk.commit.gated)
+        return bool(self.desk.cut or self.desk.commit.gated or self.mail.offers)
 
     @property
     def quiet(self) -> bool:
@@ -164,7 +168,7 @@ class Machine:
         self.lines.backlog = fact.backlog_bytes
         self.lifecycle.unclean, self.lifecycle.opened = fact.unclean, fact.at
         self.intake.opened(fact)
-        self.mail.opened(fact.askers)
+        self.mail.opened(fact.askers, fact.epoch)
         for row in fact.suspects:
             if row.resumes >= POISONED:
                 self.lifecycle.errand(Poison(row.run))
@@ -175,8 +179,7 @@ class Machine:
             agent = self.desk.graph.agents.get(row.agent)
             if agent is not None and agent.fingerprint != row.fingerprint:
                 self.lifecycle.errand(RetryRequested(fact.at, row.run, by="changed code"))
-        for number in fact.mailed:
-            self.lines.wake(number, 0)
+        self.mail.scan()
         self._read_wakes()
         self.lines.scan()
 

@@ -22,7 +22,7 @@ import msgspec
 from millstream.core.effects import Policy
 from millstream.core.facts import StepCall
 from millstream.core.graph import AgentSpec
-from millstream.core.tables import EventRow, MailRow, RecordRow, RunRow
+from millstream.core.tables import EventRow, MailRow, RecordRow, RunRow, Wait
 
 if TYPE_CHECKING:
     from millstream.core.lines import Instance
@@ -160,6 +160,7 @@ class Run:
         "timer",
         "pushed",
         "mail",
+        "known",
         "asking_mail",
         "unread",
         "wake",
@@ -206,7 +207,8 @@ class Run:
         self.doubts = 0
         self.timer: tuple[int, str] | None = None  # the handler's earliest
         self.pushed = 0  # the earliest alarm that will look at it
-        self.mail: list[MailRow] | None = None  # None: not asked for yet
+        self.mail: list[MailRow] = []  # that it could be given, in order, as far as it has been read
+        self.known: dict[tuple[str, str, str | None], int] | None = {}  # how far, of a sort (core.mail); None: all of it
         self.asking_mail = False
         self.unread = False  # what it waits for may be in the mail
         self.wake = row.wake  # as the store has it
@@ -249,7 +251,10 @@ class Run:
         )
 
     def awaits(self) -> str | None:
-        """What it waits for, as JSON: [[step, kind, name, about or asked key], ...]; kind is ``receive`` or ``ask``."""
-        if not self.waits:
-            return None
-        return dump([[c.step, c.kind, c.name, c.about if c.kind == "receive" else c.key] for c in self.waits.values()])
+        """What it waits for, as JSON: [Wait, ...]."""
+        return dump([wait_of(call) for call in self.waits.values()]) if self.waits else None
+
+
+def wait_of(call: StepCall) -> Wait:
+    """What a ``receive`` or an ``ask`` waits for."""
+    return call.step, call.kind, call.name, call.about if call.kind == "receive" else call.key

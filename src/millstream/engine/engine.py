@@ -32,6 +32,7 @@ from millstream.core.commands import (
     Probe,
     PutAway,
     ScanLines,
+    ScanMail,
     Start,
     WakeAt,
 )
@@ -172,7 +173,7 @@ class Engine:
             Answer: self._answer,
             Pause: self._pause,
             Note: lambda command: self._log(command.level, command.text),
-            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes), load),
+            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, ScanMail, LoadWakes), load),
         }
 
     # --- life -----------------------------------------------------------------------------------------------------

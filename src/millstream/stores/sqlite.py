@@ -39,6 +39,7 @@ of a partial index could depend on that, and compile it anew each time: of 130 u
 Schema. Columns, types and keys come from ``core.tables``, and an existing file must match them. An integer key is the rowid.
 A composite key with a payload is a rowid table with a unique index: in a WITHOUT ROWID table, rows over 1 KB spill into
 overflow pages (states of 3 KB: 49 us a request against 31). Secondary indexes are partial where they can be; all of them cost 2 us.
+What a run waits for is JSON, and its first items are indexed as expressions: 3 us for a run that waits, next to nothing for others.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ from millstream.core.tables import (
     SourceRow,
     StateRow,
     Table,
+    Wait,
 )
 from millstream.errors import CommitFailed, CommitRefused, StoreError, StoreVersion
 
@@ -101,9 +103,32 @@ CACHE_KIB = 8192  # a connection's page cache, at most
 BUSY_MS = 5000  # how long to wait for another process that writes to the file
 SIZES = (1, 4, 16, 64, 256)  # rows a statement
 PAGE_ROWS = 5000  # rows read at a time where a caller asked for all
+WAITS = 3  # so many waits of a run are in an index each; runs with more of them are looked through
 AGENTS_AT_MOST = 1000  # that handle one event, and that ``handling`` finds
 WAITING = "('waiting', 'in_doubt')"  # the statuses of a run that waits
 OPEN = "status NOT IN ('done', 'cancelled')"  # said in a query, it lets the partial index of such runs be used
+
+
+def _waits(number: int, run: str = "") -> tuple[str, str, str]:
+    """Of what a run waits for, this one: that it is a signal, its name, and what it must be about.
+
+    (``json_extract``, and not ``->>``: no SQLite before 3.38 could open a file that has that in an index.)
+    """
+    kind, name, about = [f"json_extract({run}awaits, '$[{number}][{item}]')" for item in (1, 2, 3)]
+    return f"{run}awaits IS NOT NULL AND {kind} = 'receive'", name, about
+
+
+def _waits_for_more(run: str = "") -> str:
+    return f"{run}awaits IS NOT NULL AND json_extract({run}awaits, '$[{WAITS}][1]') IS NOT NULL"
+
+
+def _waits_indexes() -> Iterator[tuple[str, str]]:
+    """Who waits for a signal: found by what it waits for, first, second and so on."""
+    for number in range(WAITS):
+        receives, name, about = _waits(number)
+        yield f"runs_waits_{number}", f"runs(agent, key, {name}, {about}) WHERE {receives}"
+    yield "runs_waits_more", f"runs(agent, key) WHERE {_waits_for_more()}"
+
 
 INDEXES = {
     "runs_line": "runs(agent, key, turn) WHERE turn IS NOT NULL",
@@ -111,7 +136,9 @@ INDEXES = {
     "runs_wake": "runs(wake) WHERE wake IS NOT NULL",
     "runs_open": f"runs(status, agent, key) WHERE {OPEN}",
     "records_run": "records(run)",
-    "mail_key": "mail(agent, key)",
+    **dict(_waits_indexes()),
+    "mail_name": "mail(agent, key, name, run)",
+    "mail_about": "mail(agent, key, name, run, about) WHERE about IS NOT NULL",
     "events_cause": "events(cause) WHERE cause IS NOT NULL",
     "seen_at": "seen(source, at)",
 }
@@ -261,7 +288,63 @@ def _lines_sql(size: int) -> str:
 
 @functools.cache
 def _mailed_sql(size: int) -> str:
-    return f'SELECT DISTINCT agent, "key" FROM mail WHERE (agent, "key") IN ({_values(2, size)})'
+    there = 'SELECT 1 FROM mail WHERE agent = k.column1 AND "key" = k.column2'
+    return f"SELECT k.column1, k.column2 FROM ({_values(2, size)}) k WHERE EXISTS ({there})"
+
+
+def _receivers_sql() -> str:
+    """For just this (rank 0) or for any (rank 1); a run that waits for several things can be found by several of them."""
+    place = f'r.agent = ?1 AND r."key" = ?2 AND +r.status IN {WAITING}'
+    found = [
+        f"SELECT * FROM (SELECT {rank} AS rank, r.run FROM runs r WHERE {place} AND {fits} AND {receives} ORDER BY r.run LIMIT ?5)"
+        for receives, name, about in (_waits(number, "r.") for number in range(WAITS))
+        for rank, fits in enumerate((f"{name} = ?3 AND {about} = ?4", f"{name} = ?3 AND {about} IS NULL"))
+    ]
+    fits = "w.value ->> 1 = 'receive' AND w.value ->> 2 = ?3 AND (w.value ->> 3 = ?4 OR w.value ->> 3 IS NULL)"
+    found.append(
+        "SELECT min(w.value ->> 3 IS NULL), r.run FROM runs r CROSS JOIN json_each(r.awaits) w "
+        f"WHERE {place} AND {_waits_for_more('r.')} AND {fits} GROUP BY r.run"
+    )
+    first = f"SELECT run, min(rank) AS rank FROM ({' UNION ALL '.join(found)}) GROUP BY run ORDER BY 2, 1 LIMIT ?5"
+    return f"{_selected(RUNS, 'r.')} FROM ({first}) f CROSS JOIN runs r ON r.run = f.run ORDER BY f.rank, f.run"
+
+
+def _awaited_sql() -> str:
+    """Mail that somebody waits for. (A column's affinity would keep the index of an expression from being used: the pluses.)"""
+    place, waits = 'r.agent = m.agent AND r."key" = m."key"', f"+r.status IN {WAITING}"
+    fits = "w.value ->> 1 = 'receive' AND w.value ->> 2 = m.name AND (w.value ->> 3 IS NULL OR w.value ->> 3 = m.about)"
+    runs = [
+        f"runs r WHERE {place} AND {name} = +m.name AND {about} {wanted} AND {receives}"
+        for receives, name, about in (_waits(number, "r.") for number in range(WAITS))
+        for wanted in ("= +m.about", "IS NULL")
+    ]
+    runs.append(f"runs r, json_each(r.awaits) w WHERE {place} AND {_waits_for_more('r.')} AND {fits}")
+    anybody = " OR ".join(f"EXISTS (SELECT 1 FROM {run} AND {waits})" for run in runs)
+    fits = f"CASE m.kind WHEN 'reply' THEN w.value ->> 1 = 'ask' AND w.value ->> 0 = m.name ELSE {fits} END"
+    it = f"EXISTS (SELECT 1 FROM runs r, json_each(r.awaits) w WHERE r.run = m.run AND {place} AND {waits} AND {fits})"
+    return (
+        f"{_selected(MAIL, 'm.')} FROM mail m WHERE m.mail > ? AND CASE WHEN m.run IS NULL THEN {anybody} ELSE {it} END "
+        "ORDER BY m.mail LIMIT ?"
+    )
+
+
+def _mail_for_sql(about: bool) -> str:
+    """Signals to a key, and to a run of it."""
+    fits = "name = ?3 AND kind = 'signal'" + (" AND about = ?7" if about else "")
+    where = f'agent = ?1 AND "key" = ?2 AND {fits} AND mail > ?5'
+    both = [
+        f"SELECT * FROM ({_selected(MAIL)} WHERE {where} AND {to} ORDER BY mail LIMIT ?6)" for to in ("run IS NULL", "run = ?4")
+    ]
+    return " UNION ALL ".join(both) + " ORDER BY mail LIMIT ?6"
+
+
+_RECEIVERS = _receivers_sql()
+_AWAITED = _awaited_sql()
+_MAIL_FOR, _MAIL_FOR_ABOUT = _mail_for_sql(False), _mail_for_sql(True)
+_REPLIES = (
+    f"{_selected(MAIL)} WHERE agent = ?1 AND \"key\" = ?2 AND name = ?3 AND run = ?4 AND kind = 'reply' AND mail > ?5 "
+    "ORDER BY mail LIMIT ?6"
+)
 
 
 @functools.cache
@@ -614,7 +697,6 @@ class SqliteStore:
             return []
         numbers = (_numbers(runs),)
         records: dict[int, list[RecordRow]] = {run: [] for run in runs}
-        mail: dict[int, list[MailRow]] = {run: [] for run in runs}
         with self._snapshot:
             both = self._rows(
                 f"{_selected(EVENTS, 'e.')}, {_names(RUNS, 'r.')} FROM runs r LEFT JOIN events e ON e.event = r.event "
@@ -622,15 +704,8 @@ class SqliteStore:
                 numbers,
             )
             journal = self._made(RecordRow._make, f"{_selected(RECORDS)} WHERE run {_IN_NUMBERS} ORDER BY run, record", numbers)
-            letters = self._rows(
-                f'SELECT r.run, {_names(MAIL, "m.")} FROM runs r CROSS JOIN mail m ON m.agent = r.agent AND m."key" = r."key" '
-                f"AND (m.run IS NULL OR m.run = r.run) WHERE r.run {_IN_NUMBERS} ORDER BY m.mail",
-                numbers,
-            )
         for record in journal:
             records[record.run].append(record)
-        for number, *message in letters:
-            mail[number].append(MailRow._make(message))
         found: dict[int, RunHistory] = {}
         for row in both:
             run_row = RunRow._make(row[_EVENT_COLUMNS:])
@@ -639,7 +714,7 @@ class SqliteStore:
                     f"{self.path}: event {run_row.event} of run {run_row.run} is missing; the file was changed: restore a backup"
                 )
             number = run_row.run
-            found[number] = RunHistory(run_row, EventRow._make(row[:_EVENT_COLUMNS]), records[number], mail[number])
+            found[number] = RunHistory(run_row, EventRow._make(row[:_EVENT_COLUMNS]), records[number])
         return [found[number] for number in runs if number in found]
 
     def run(self, run: int) -> RunRow | None:
@@ -647,17 +722,31 @@ class SqliteStore:
         rows = self._rows(f"{_selected(RUNS)} WHERE run = ?", (run,))
         return RunRow._make(rows[0]) if rows else None
 
-    def waiting(self, agent: str, key: str) -> list[RunRow]:
-        """The runs of (agent, key) whose status is waiting or in_doubt, oldest first, in line or not."""
+    def waiting(self, agent: str, key: str, limit: int) -> list[RunRow]:
+        """Runs of (agent, key) whose status is waiting or in_doubt, oldest first, in line or not."""
         return self._made(
             RunRow._make,
-            f'{_selected(RUNS)} WHERE {OPEN} AND status IN {WAITING} AND agent = ? AND "key" = ? ORDER BY run',
-            (agent, key),
+            f'{_selected(RUNS)} WHERE {OPEN} AND status IN {WAITING} AND agent = ? AND "key" = ? ORDER BY run LIMIT ?',
+            (agent, key, limit),
         )
 
-    def mail(self, agent: str, key: str) -> list[MailRow]:
-        """All mail of (agent, key), addressed to one of its runs or to whichever receives it first, in order."""
-        return self._made(MailRow._make, f'{_selected(MAIL)} WHERE agent = ? AND "key" = ? ORDER BY mail', (agent, key))
+    def receivers(self, agent: str, key: str, name: str, about: str | None, limit: int) -> list[RunRow]:
+        """Waiting and in-doubt runs of (agent, key) that wait for such a signal: first those that wait for just this ``about``."""
+        return self._made(RunRow._make, _RECEIVERS, (agent, key, name, about, limit))
+
+    def mail(self, after: int, limit: int, *, awaited: bool = False) -> list[MailRow]:
+        """Mail behind number ``after``, in order; ``awaited``: only what a waiting or in-doubt run waits for."""
+        sql = _AWAITED if awaited else f"{_selected(MAIL)} WHERE mail > ? ORDER BY mail LIMIT ?"
+        return self._made(MailRow._make, sql, (after, limit))
+
+    def mail_for(self, run: int, agent: str, key: str, wait: Wait, after: int, limit: int) -> list[MailRow]:
+        """What a run of (agent, key) that waits for this could be given: mail behind number ``after``, in order."""
+        step, kind, name, about = wait
+        if kind == "ask":
+            return self._made(MailRow._make, _REPLIES, (agent, key, step, run, after, limit))
+        if about is None:
+            return self._made(MailRow._make, _MAIL_FOR, (agent, key, name, run, after, limit))
+        return self._made(MailRow._make, _MAIL_FOR_ABOUT, (agent, key, name, run, after, limit, about))
 
     def wakes(self, until: int, limit: int) -> list[RunRow]:
         """Waiting and in-doubt runs whose ``wake`` is not later than ``until`` (us), earliest first."""
@@ -678,15 +767,6 @@ class SqliteStore:
     def agents(self) -> list[str]:
         """Names of the agents that have runs."""
         return [name for (name,) in self._rows("SELECT DISTINCT agent FROM runs ORDER BY agent")]
-
-    def mailed(self) -> list[int]:
-        """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key)."""
-        sql = (
-            "SELECT run FROM runs WHERE run IN (SELECT run FROM mail WHERE run IS NOT NULL "
-            'UNION SELECT r.run FROM mail m JOIN runs r ON r.agent = m.agent AND r."key" = m."key" '
-            f"WHERE m.run IS NULL AND r.{OPEN} AND r.status IN {WAITING}) AND +status IN {WAITING} ORDER BY run"
-        )
-        return [run for (run,) in self._rows(sql)]
 
     def askers(self) -> list[RunRow]:
         """Waiting and in-doubt runs that wait for an ``ask``: their ``awaits`` has an item of that kind."""

@@ -29,6 +29,7 @@ from millstream.core.commands import (
     Probe,
     PutAway,
     ScanLines,
+    ScanMail,
     Start,
     WakeAt,
 )
@@ -180,7 +181,7 @@ class Life:
             Answer: self._answer,
             Pause: self._pause,
             Note: lambda command: self.notes.append(command.text),
-            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes), load),
+            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, ScanMail, LoadWakes), load),
         }
         audit.born(self)
         self.feed(opened)
