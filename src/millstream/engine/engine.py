@@ -434,7 +434,11 @@ class Engine:
         self.stats.commits += 1
         self.stats.commit_seconds += (took - self.stats.commit_seconds) * 0.1
         self.feed(Durable(self._time(), commit.number))
-        self.loader.durable(commit.number)  # behind it: the core knows what the answers can know
+        try:
+            self.loader.durable(commit.number)  # behind it: the core knows what the answers can know
+        except BaseException as error:
+            self._fatal(error)
+            raise
 
     def _refused(self, reason: str | None) -> None:
         """The store cannot take a commit now: sources wait, the same commit is tried again."""
