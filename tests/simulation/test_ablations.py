@@ -165,3 +165,20 @@ def test_waiting_handlers_that_keep_more_bytes_than_they_may_are_found(monkeypat
 
     monkeypatch.setattr(Lifecycle, "put_away_the_longest_idle", by_number_alone)
     assert found() == "bounded"
+
+
+def test_mail_of_an_earlier_life_that_nobody_is_told_of_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mail, "scan", lambda self: None)
+    assert found() == "waits-rightly"
+
+
+def test_mail_that_is_read_before_it_is_durable_that_another_run_has_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = Mail.loaded
+
+    def as_the_store_has_it(self: Mail, fact: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Desk, "not_durable", lambda desk: iter(()))
+            loaded(self, fact)
+
+    monkeypatch.setattr(Mail, "loaded", as_the_store_has_it)
+    assert found() == "signalled-once"

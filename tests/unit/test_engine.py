@@ -18,7 +18,7 @@ from millstream.core.tables import SEEN, Commit, SeenRow
 from millstream.engine import engine as module
 from millstream.engine.clock import SystemClock
 from millstream.engine.engine import Engine
-from millstream.errors import CommitRefused
+from millstream.errors import CommitRefused, StoreError
 from millstream.stores.memory import MemoryStore
 from millstream.testing import AppRun, MemorySource
 
@@ -95,6 +95,27 @@ def test_an_entry_that_the_core_has_half_made_is_never_committed(
         assert [run.status for run in world.runs(count)] == ["done"] * 6
         assert world.state(count, "one") == {"n": 6}
         assert world.outputs(count.output) == [{"id": n, "n": n + 1} for n in range(6)]
+
+
+def test_a_store_that_cannot_be_read_when_a_commit_is_durable_ends_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App("shop")
+    orders = app.source("orders", jsonl("orders.jsonl"), key="k")
+
+    @app.agent(on=orders)
+    async def count(ctx: Ctx, event: dict[str, Any]) -> None:
+        pass
+
+    def damaged(self: MemoryStore, *what: Any) -> Any:
+        raise StoreError("the file is damaged")
+
+    with AppRun(app) as world:
+        world.settle()
+        monkeypatch.setattr(MemoryStore, "receivers", damaged)  # read once a signal is durable
+        with pytest.raises(StoreError, match="damaged"):
+            world.signal(count, "go", 1, key="one")
+        monkeypatch.undo()
+        world.crash()
+        world.settle()
 
 
 # ---------------------------------------------------------------------------------------- an engine that lives in real time

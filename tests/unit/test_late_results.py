@@ -159,9 +159,10 @@ def test_a_result_that_comes_with_a_cancellation_does_not_undo_it() -> None:
         world.advance("30s")
         number, engine = world.runs()[0]._number, world._alive.engine
         now = engine.clock.now()
-        engine._fail(number, IoInRun("a thread called"))  # nothing is durable of this when the others come
-        engine.feed(CancelRequested(now, number, "ann"))
-        engine.feed(AttemptEnded(now, number, "pay", 1, Ended.SUCCEEDED, '"paid"'))
+        soon = engine.loop.call_soon
+        soon(engine._fail, number, IoInRun("a thread called"))  # nothing is durable of this when the others come
+        soon(engine.feed, CancelRequested(now, number, "ann"))
+        soon(engine.feed, AttemptEnded(now, number, "pay", 1, Ended.SUCCEEDED, '"paid"'))
         world.advance("1s")
         assert [run.status for run in world.runs()] == ["cancelled", "running"], "it blocks its key no more"
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from millstream import App, Context, Effect, jsonl, tool
-from millstream.core.facts import CancelRequested, Signalled
+from millstream.core.facts import Signalled
 from millstream.core.identity import parse_run_id
+from millstream.core.mail import READ
 from millstream.core.tables import MAIL, Commit, MailRow
+from millstream.stores.memory import MemoryStore
 from millstream.testing import AppRun
 
 Ctx = Context[dict[str, Any]]
@@ -21,6 +25,12 @@ async def pay(cents: int) -> int:
     return cents
 
 
+@tool(effect=Effect.READ)
+async def think() -> str:
+    await asyncio.sleep(30)
+    return "thought"
+
+
 def shop(cents: int = 1) -> tuple[App, Any, Any]:
     """Two runs of a key wait at the same time, and each signal is for whichever comes first."""
     app = App("shop")
@@ -28,6 +38,8 @@ def shop(cents: int = 1) -> tuple[App, Any, Any]:
 
     @app.agent(on=source, name="a", state=dict, waiting="release")
     async def a(ctx: Ctx, event: dict[str, Any]) -> str:
+        if event["id"] == "busy":
+            return await think()
         await pay(cents if event["id"] == "first" else 0)
         try:
             return str((await ctx.receive("go")).value)
@@ -52,27 +64,19 @@ def test_what_was_promised_to_a_run_that_does_not_follow_its_record_is_for_the_n
         assert world.run_of("second").expect("done").output == "went"
 
 
-def test_what_was_promised_to_a_run_that_is_cancelled_meanwhile_is_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_promised_to_a_run_that_is_cancelled_meanwhile_is_for_the_next_one() -> None:
     app, source, agent = shop()
     with AppRun(app) as world:
         world.send(source, {"k": "one", "id": "first"}, {"k": "one", "id": "second"})
         world.settle()
-        first, engine = world.run_of("first"), world._alive.engine
-        durable, now, number = engine.committer._done, engine.clock.now(), parse_run_id(first.id).number
-        promised: list[int] = []
-
-        def told(commit: Commit, took: float) -> None:
-            """The signal is durable, and promised to the first run; that is brought back behind what has gathered meanwhile."""
-            monkeypatch.undo()
-            engine.feed(Signalled(now, None, "a", "another", "noise", "1", None, None, None))
-            durable(commit, took)
-            promised.extend(engine.machine.mail._promised)
-            engine.feed(CancelRequested(now, number))
-
-        monkeypatch.setattr(engine.committer, "_done", told)
+        world.send(source, {"k": "one", "id": "busy"})
+        world.advance("1s")
+        first, promised = world.run_of("first"), world._alive.engine.machine.mail._promised
         world.signal(agent, "go", "went", key="one")
         world.advance("1s")
-        assert promised == [number]
+        assert list(promised) == [parse_run_id(first.expect("queued").id).number]  # and waits for its turn
+        world.cancel(first)
+        world.advance("1m")
         first.expect("waiting")  # it is on its way out, and has let go of the key
         assert world.run_of("second").expect("done").output == "went"
         world.settle()
@@ -168,3 +172,173 @@ def test_an_answer_that_a_crash_has_left_is_found_at_the_next_start() -> None:
         world.crash()
         world.settle()
         assert in_the_mail(world) == []
+
+
+# ------------------------------------------------------------------------------------------------------- many of one key
+
+
+def approvals(waiting: Any = "release") -> tuple[App, Any, Any]:
+    """Runs that wait each for its own approval, or (about nothing) for whichever comes; or for several, one after another."""
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source, name="a", state=dict, waiting=waiting)
+    async def a(ctx: Ctx, event: dict[str, Any]) -> Any:
+        first = event.get("about")
+        got = [(await ctx.receive("approval", about=first)).value]
+        while len(got) < event.get("wants", 1):
+            got.append((await ctx.receive("approval")).value)
+        return got
+
+    return app, source, a
+
+
+def at_once(world: AppRun, *values: Any, about: bool = False, name: str = "approval") -> None:
+    """Signals to the key ``one``, all in one commit."""
+    engine = world._alive.engine
+    for value in values:
+        engine.feed(Signalled(engine.clock.now(), None, "a", "one", name, str(value), str(value) if about else None, None, None))
+    world.settle()
+
+
+def outputs(world: AppRun, count: int) -> list[Any]:
+    return [world.run_of(f"e{n}").expect("done").output for n in range(count)]
+
+
+@pytest.mark.parametrize("waiting", ["release", "hold"])
+@pytest.mark.parametrize("about", [False, True], ids=["about nothing", "about each"])
+@pytest.mark.parametrize("early", [False, True], ids=["the runs come first", "the signals come first"])
+def test_signals_that_come_together_wake_a_run_each(waiting: str, about: bool, early: bool) -> None:
+    count = 100
+    app, source, _ = approvals(waiting)
+    with AppRun(app) as world:
+        order = list(range(count)) if waiting == "hold" or not about else [n * 7 % count for n in range(count)]
+        if early:
+            at_once(world, *order, about=about)
+        world.send(source, *[{"k": "one", "id": f"e{n}", **({"about": str(n)} if about else {})} for n in range(count)])
+        world.settle()
+        if not early:
+            at_once(world, *order, about=about)
+        assert outputs(world, count) == [[n] for n in range(count)]
+
+
+@pytest.mark.parametrize("waiting", ["release", "hold"])
+def test_a_run_that_wants_many_gets_them_in_the_order_in_which_they_came(waiting: str) -> None:
+    count = 3 * READ[1] + 5
+    app, source, _ = approvals(waiting)
+    with AppRun(app) as world:
+        at_once(world, *range(READ[1] + 2))
+        world.send(source, {"k": "one", "id": "e0", "wants": count})
+        world.settle()
+        at_once(world, *range(READ[1] + 2, count))
+        assert outputs(world, 1) == [list(range(count))]
+
+
+def test_what_was_promised_before_a_crash_is_promised_anew() -> None:
+    app, source, agent = approvals()
+    with AppRun(app) as world:
+        world.send(source, {"k": "one", "id": "e0"}, {"k": "one", "id": "e1"}, {"k": "one", "id": "e2"})
+        world.settle()
+        at_once(world, "1", "2")
+        world.crash()  # all that was promised is forgotten
+        world.send(source, {"k": "one", "id": "e3", "about": "3"})
+        world.signal(agent, "approval", 3, key="one", about="3")
+        world.signal(agent, "approval", 4, key="one", about="4")
+        world.settle()
+        assert sorted(outputs(world, 4)) == [[1], [2], [3], [4]]
+
+
+def test_what_waits_in_the_store_is_found_by_the_next_life() -> None:
+    app, source, agent = approvals()
+    count = 520  # more than are read at once
+    with AppRun(app) as world:
+        world.send(source, *[{"k": "one", "id": f"e{n}", "about": str(n)} for n in range(count)])
+        world.settle()
+        world.signal(agent, "other", 0, key="one")
+        engine = world._alive.engine
+        for n in range(count):
+            engine.feed(Signalled(engine.clock.now(), None, "a", "one", "approval", str(n), str(n), None, None))
+        commit = engine.machine.take()
+        while commit is not None:  # it dies when they are durable, and nobody has been told
+            engine.store.write(commit)
+            commit = engine.machine.take()
+        world.crash()
+        world.settle()
+        assert outputs(world, count) == [[n] for n in range(count)]
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many rows the store gives back, in [0]."""
+    rows = [0]
+
+    def counting(read: Any) -> Any:
+        def wrapped(self: MemoryStore, *args: Any, **options: Any) -> Any:
+            found = read(self, *args, **options)
+            for one in found if isinstance(found, list) else [found]:
+                rows[0] += 1 + len(getattr(one, "records", ())) + len(getattr(one, "line", ()))
+            return found
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        for name in (
+            "run",
+            "receivers",
+            "waiting",
+            "mail",
+            "mail_for",
+            "histories",
+            "lines",
+            "line_after",
+            "events",
+            "wakes",
+            "seen",
+        ):
+            patch.setattr(MemoryStore, name, counting(getattr(MemoryStore, name)))
+        yield rows
+
+
+@pytest.mark.parametrize("about", [False, True], ids=["about nothing", "about each"])
+@pytest.mark.parametrize("together", [False, True], ids=["one after another", "together"])
+def test_what_a_signal_reads_does_not_grow_with_those_who_wait(
+    monkeypatch: pytest.MonkeyPatch, about: bool, together: bool
+) -> None:
+    def rows_of_a_signal(count: int) -> float:
+        app, source, agent = approvals()
+        with AppRun(app) as world:
+            world.send(source, *[{"k": "one", "id": f"e{n}", **({"about": str(n)} if about else {})} for n in range(count)])
+            world.settle()
+            at_once(world, *range(count), name="other")  # that nobody waits for
+            signals = range(count) if together else range(0, count, count // 20)
+            with counted(monkeypatch) as rows:
+                if together:
+                    at_once(world, *signals, about=about)
+                else:
+                    for n in signals:
+                        world.signal(agent, "approval", n, key="one", about=str(n) if about else None)
+                    world.settle()
+            assert len(world.runs(status="done")) == len(signals)
+            return rows[0] / len(signals)
+
+    few, many = rows_of_a_signal(40), rows_of_a_signal(400)
+    assert many <= few * 1.2, "rows a signal"
+    assert many < 30
+
+
+@pytest.mark.parametrize("waiting", ["release", "hold"])
+def test_what_a_run_reads_of_its_mail_does_not_grow_with_the_mail_of_its_key(monkeypatch: pytest.MonkeyPatch, waiting: str) -> None:
+    def rows_of_a_run(count: int) -> float:
+        app, source, _ = approvals(waiting)
+        with AppRun(app) as world:
+            at_once(world, *range(count))
+            at_once(world, *range(count), name="other")
+            with counted(monkeypatch) as rows:
+                world.send(source, *[{"k": "one", "id": f"e{n}"} for n in range(count)])
+                world.settle()
+            assert outputs(world, count) == [[n] for n in range(count)]
+            return rows[0] / count
+
+    few, many = rows_of_a_run(100), rows_of_a_run(500)
+    assert many <= few * 1.2, "rows a run"
+    assert many < 50  # a page, as much as runs before it have taken that is not durable yet

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millstream.core.runs import dump
 from millstream.core.tables import (
     DOUBTS,
     EVENTS,
@@ -31,13 +32,14 @@ from millstream.core.tables import (
 )
 from millstream.stores.memory import MemoryStore
 from millstream.stores.sqlite import SqliteStore
-from millstream.testing.conformance.stores import contents, doubt, event, letter, mail, output, record, run, state
+from millstream.testing.conformance.stores import WAITS, contents, doubt, event, letter, mail, output, record, run, state
 
 numbers = st.integers(1, 6)
 keys = st.sampled_from(["ada", "bob", "a\0b"])
 maybe = st.none() | st.integers(0, 9)
 statuses = st.sampled_from(["queued", "running", "waiting", "in_doubt", "failed", "diverged", "done", "cancelled"])
-awaits = st.none() | st.sampled_from(['[["a#1","ask","o","b"]]', '[["r#1","receive","ask",null]]'])
+waits = st.sampled_from([("a#1", "ask", "o", "b"), *WAITS])
+awaits = st.none() | st.lists(waits, max_size=6).map(dump)
 
 puts: st.SearchStrategy[tuple[Table, Any]] = st.one_of(
     st.tuples(
@@ -53,7 +55,17 @@ puts: st.SearchStrategy[tuple[Table, Any]] = st.one_of(
         ),
     ),
     st.tuples(st.just(STATES), st.builds(lambda k, v: state(k, version=v), keys, numbers)),
-    st.tuples(st.just(MAIL), st.builds(lambda n, k, r: mail(n, key=k, run=r), numbers, keys, maybe)),
+    st.tuples(
+        st.just(MAIL),
+        st.builds(
+            lambda n, k, r, about, what: mail(n, key=k, run=r, about=about, name=what[0], kind=what[1]),
+            numbers,
+            keys,
+            maybe,
+            st.sampled_from([None, "x", "y"]),
+            st.sampled_from([("approval", "signal"), ("ask", "signal"), ("a#1", "reply"), ("approval", "reply")]),
+        ),
+    ),
     st.tuples(st.just(DOUBTS), st.builds(lambda n, s, t: doubt(n, s, since=t), numbers, keys, numbers)),
     st.tuples(st.just(SEEN), st.builds(SeenRow, keys, keys, numbers, numbers)),
     st.tuples(st.just(SOURCES), st.builds(SourceRow, keys, st.none() | keys, numbers, numbers, numbers, numbers)),

@@ -457,4 +457,4 @@ def test_a_put_may_follow_an_append_of_the_same_row(store: SqliteStore) -> None:
 def test_rows_of_several_tables_in_one_commit_are_all_there(store: SqliteStore) -> None:
     made = commit((MAIL, mail(1)), (OUTPUTS, output(1)), (META, MetaRow("x", "1")))
     store.write(made)
-    assert (len(store.mail("fulfil", "ada")), store.last_output("receipts"), store.meta()["x"]) == (1, 1, "1")
+    assert (len(store.mail(0, 9_999)), store.last_output("receipts"), store.meta()["x"]) == (1, 1, "1")

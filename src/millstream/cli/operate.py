@@ -79,7 +79,7 @@ def _who_waits(data: Path | None, to: dict[str, str]) -> str:
                 return f"run {to['run']} waits for no signal" + ("" if row is None else f"; it is {row.status}")
             return f"run {to['run']} waits for {' or '.join(waits(row))}"
         place = f"{to['agent']}, key {to['key']!r}"
-        rows = store.waiting(to["agent"], to["key"])
+        rows = store.waiting(to["agent"], to["key"], 6)
         handled = rows or list(store.runs(agent=to["agent"], key=to["key"], limit=1))
     if not rows:
         return f"no run of {place} waits" if handled else f"{place} has handled no event yet"

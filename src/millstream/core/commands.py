@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from millstream.core.tables import EventRow, MailRow
+from millstream.core.tables import EventRow, Wait
 
 
 class LoadLines(msgspec.Struct, frozen=True, gc=False):
@@ -39,18 +39,40 @@ class LoadRuns(msgspec.Struct, frozen=True, gc=False):
 
 
 class LoadMail(msgspec.Struct, frozen=True, gc=False):
+    """For each thing that a run waits for, the mail behind that number that it could be given."""
+
     run: int
     agent: str
     key: str
+    waits: list[tuple[Wait, int]]
+    limit: int  # for each
     after: int
 
 
-class LoadWaiting(msgspec.Struct, frozen=True, gc=False):
-    """The waiting runs of (agent, key), for one of which ``mail`` may be."""
+class Offer(msgspec.Struct, frozen=True, gc=False):
+    """Mail of one sort that nobody has taken: for a run, or for whichever run of (agent, key) waits for it."""
 
     agent: str
     key: str
-    mail: MailRow
+    run: int | None
+    name: str
+    about: str | None
+    mail: list[int]
+    limit: int  # of the runs that are to be found
+
+
+class LoadWaiting(msgspec.Struct, frozen=True, gc=False):
+    """For each offer the runs that wait for it."""
+
+    offers: list[Offer]
+    after: int
+
+
+class ScanMail(msgspec.Struct, frozen=True, gc=False):
+    """Mail behind that number that a run in the store waits for."""
+
+    mail: int
+    limit: int
     after: int
 
 

@@ -132,6 +132,11 @@ class Desk:
         """The commit that must be durable before the store tells the truth about this row (0: it does). Not for the hot path."""
         return max((commit.number for commit in self.not_durable() if key in commit.puts.get(table, ())), default=0)
 
+    def pending(self, table: Table, key: Key) -> tuple[Any, ...] | None:
+        """This row as a commit that is not durable yet has put it. Not for the hot path."""
+        found = [put for commit in self.not_durable() if (put := commit.puts.get(table, {}).get(key)) is not None]
+        return found[-1] if found else None
+
     def alarm(self, due: int, what: str, which: Any) -> None:
         self._alarm_order += 1
         heapq.heappush(self.alarms, (due, self._alarm_order, what, which))

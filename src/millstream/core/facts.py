@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from millstream.core.commands import Offer
 from millstream.core.effects import Ended, Policy
-from millstream.core.tables import LINE, EventRow, LetterRow, MailRow, RecordRow, RunRow, SinkRow, SourceRow, StateRow
+from millstream.core.tables import LINE, EventRow, LetterRow, MailRow, RecordRow, RunRow, SinkRow, SourceRow, StateRow, Wait
 
 
 class KeyLine(msgspec.Struct, frozen=True, gc=False):
@@ -22,12 +23,11 @@ class KeyLine(msgspec.Struct, frozen=True, gc=False):
 
 
 class RunHistory(msgspec.Struct, frozen=True, gc=False):
-    """A run with its event, its whole journal and the mail addressed to it or to its (agent, key)."""
+    """A run with its event and its whole journal."""
 
     run: RunRow
     event: EventRow
     records: list[RecordRow]
-    mail: list[MailRow]
 
 
 class EventBatch:
@@ -80,7 +80,6 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     sinks: list[SinkRow]
     last_outputs: dict[str, int]  # sink -> number of its last output row
     askers: list[RunRow]
-    mailed: list[int]  # waiting runs that have mail, and done ones that have answers which nobody waits for
     suspects: list[RunRow]  # running runs that were active in two unclean deaths or more
     visiting: bool = False  # no handler is going to be started
 
@@ -136,15 +135,25 @@ class MailLoaded(msgspec.Struct, frozen=True, gc=False):
 
     at: int
     run: int
-    mail: list[MailRow]
+    waits: list[tuple[Wait, int]]
+    mail: list[list[MailRow]]  # for each of them
+    limit: int
 
 
 class WaitingLoaded(msgspec.Struct, frozen=True, gc=False):
     """The answer to ``LoadWaiting``."""
 
     at: int
-    rows: list[RunRow]
-    mail: MailRow
+    offers: list[Offer]
+    rows: list[list[RunRow]]  # for each of them
+
+
+class MailScanned(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ``ScanMail``."""
+
+    at: int
+    rows: list[MailRow]
+    ended: bool
 
 
 class WakesLoaded(msgspec.Struct, frozen=True, gc=False):
@@ -349,6 +358,7 @@ Fact = (
     | RunsLoaded
     | MailLoaded
     | WaitingLoaded
+    | MailScanned
     | WakesLoaded
     | DivergedLoaded
     | Advanced

@@ -182,25 +182,19 @@ class Lifecycle:
         self.errands.considered(run, row)
         if run.status == r.IN_DOUBT and run.turn is None:
             self.errands.settle_overdue(run)
-        elif run.status in (r.WAITING, r.IN_DOUBT):
-            if self._is_wanted(run):
-                self._line_up(run)
-            else:
-                self.mail.not_promised(run)
-        elif run.status == r.DONE:
-            self.mail.discard(run)
+        elif run.status in (r.WAITING, r.IN_DOUBT) and self._is_wanted(run):
+            self._line_up(run)
         if run.status in (r.QUEUED, r.RUNNING) and not run.stale:
             self.stash[run.number] = run
+        else:
+            self.mail.let_go(run)
         self.lines.moved(run.row())
-        if run.number in self.stash:
-            run.mail = None  # its turn comes later: what has come by then is read then
 
     def _is_wanted(self, run: Run) -> bool:
         """Is there something for a waiting run: a timer that is due, an outcome it has not seen, mail?"""
         if run.news or (run.wake is not None and run.wake <= self.desk.now):
             return True
-        waits = r.json_decode(run.awaiting) if run.awaiting else []
-        return any(self.mail.fits(mail, run.number, *wait) for mail in run.mail or () for wait in waits)
+        return self.mail.is_promised(run)
 
     def _line_up(self, run: Run) -> None:
         """A waiting run goes on: at once if it kept its turn, else with a new one."""
@@ -217,7 +211,6 @@ class Lifecycle:
         """Rebuild a run from its record."""
         row = history.run
         run = Run.of(row, history.event, self.desk.graph.agents[row.agent])
-        run.mail = self.mail.overlaid(history.mail, row.agent, row.key, row.run)
         run.recalled = bool(history.records)
         run.last = history.records[-1].record if history.records else 0
         for record in history.records:
@@ -532,8 +525,7 @@ class Lifecycle:
         run.status, run.turn = r.DONE, None
         self.desk.counts["done"] += 1
         self._forget(run, finished=self.desk.now)
-        if run.unanswered:
-            self.lines.wake(run.number, self.desk.commit.number)  # what it left in the mail
+        self.mail.leave(run)
 
     def _change_state(self, run: Run, state: str | None) -> None:
         instance = run.instance

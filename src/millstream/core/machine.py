@@ -33,6 +33,7 @@ from millstream.core.facts import (
     LinesLoaded,
     LinesScanned,
     MailLoaded,
+    MailScanned,
     Opened,
     RetryRequested,
     RunsLoaded,
@@ -86,6 +87,7 @@ class Machine:
             RunsLoaded: self.lifecycle.loaded,
             MailLoaded: self.mail.loaded,
             WaitingLoaded: self.mail.waiting_loaded,
+            MailScanned: self.mail.scanned,
             WakesLoaded: self._wakes_loaded,
             DivergedLoaded: self._diverged_loaded,
             Advanced: self.lifecycle.advanced,
@@ -116,6 +118,8 @@ class Machine:
             self.suspects.start_next()
         if self._diverged is not None:
             self._read_diverged(self._diverged)
+        if self.mail.offers:
+            self.mail.flush()
         lines.flush()
         if self._paused is not None or type(fact) in GROWS:
             self._flow()
@@ -151,7 +155,7 @@ class Machine:
     @property
     def urgent(self) -> bool:
         """Does anything wait for what has gathered?"""
-        return bool(self.desk.cut or self.desk.commit.gated)
+        return bool(self.desk.cut or self.desk.commit.gated or self.mail.offers)
 
     @property
     def quiet(self) -> bool:
@@ -171,12 +175,11 @@ class Machine:
         self.lines.backlog = fact.backlog_bytes
         self.lifecycle.unclean, self.lifecycle.opened = fact.unclean, fact.at
         self.intake.opened(fact)
-        self.mail.opened(fact.askers)
+        self.mail.opened(fact.askers, fact.epoch)
         self.suspects.opened(fact.suspects)
         if not fact.visiting:
             self._diverged = ("", "", 0)
-        for number in fact.mailed:
-            self.lines.wake(number, 0)
+        self.mail.scan()
         self._read_wakes()
         self.lines.scan()
 

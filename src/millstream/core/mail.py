@@ -1,7 +1,13 @@
 """Mail: signals, answers to asks, and the deadlock that an ask could make.
 
 * A signal is for a run, or for whichever run of (agent, key) receives it first. It is handed over at once to a run that waits for
-  it here; otherwise it is a row in the store, and a waiting run that it fits is brought back.
+  it here; otherwise it is a row in the store.
+* What is in the store is *offered* once it is durable: the store is asked who waits for the like of it, in one question for all
+  that one commit brought. It is *promised* to the first of those who waits for just this, else to the first who takes any: that run
+  is brought back, and handed it when its turn comes. If nobody waits, it is left for who comes: a run that begins to wait looks.
+* A run that looks may take what is promised to another one of its key: that one comes back all the same, and looks. A run that goes
+  on without what it was promised leaves it to others: it is offered again. So nothing that somebody waits for lies there unseen.
+  None of this is durable: after a crash, all mail that somebody waits for is offered again.
 * An ask makes a run of the asked agent; its answer is mail to the asking run, in the entry that completes the asked one.
 * A key is held by the run at the head of its line, and a run that was asked may wait behind it. ``asking`` holds who waits for
   whom: an ask that would close a circle can never be answered, and fails at once. In it stand the keys that are held, and, for
@@ -12,13 +18,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from millstream.core import runs as r
-from millstream.core.commands import Answer, LoadMail, LoadWaiting
+from millstream.core.commands import Answer, LoadMail, LoadWaiting, Offer, ScanMail
 from millstream.core.desk import Desk
-from millstream.core.facts import MailLoaded, Signalled, StepCall, WaitingLoaded
-from millstream.core.identity import partition_of
-from millstream.core.runs import Run, Step
-from millstream.core.tables import JSON, MAIL, SEEN, MailRow, RunRow, SeenRow
+from millstream.core.facts import MailLoaded, MailScanned, Signalled, StepCall, WaitingLoaded
+from millstream.core.identity import EPOCH_BITS, partition_of
+from millstream.core.runs import Run, Step, wait_of
+from millstream.core.tables import JSON, MAIL, RUNS, SEEN, MailRow, RunRow, SeenRow, Wait
 
 if TYPE_CHECKING:
     from millstream.core.intake import Intake
@@ -29,7 +37,11 @@ if TYPE_CHECKING:
 SIGNALS = "signals"  # their ids are remembered under this name
 REMEMBERED = 100_000  # signal ids kept in memory for those that are not durable yet
 
+READ = (2, 32)  # messages that a run which waits reads at first, and then: most take one and are gone, some take all there are
+ALL = 1 << 63  # beyond every number
+
 Place = tuple[str, str]  # (agent, key)
+Sort = tuple[str, str, int | None, str, str, str | None]  # of mail: agent, key, run, kind, name, about
 Node = Place | tuple[int, str]  # who waits: the holder of a key; of a released run, the ask that made it as (run, step)
 
 
@@ -48,8 +60,13 @@ class Mail:
         self.steps: Steps  # set by the machine
         self.intake: Intake
         self.asking: dict[Node, dict[tuple[int, str], Node]] = {}  # who waits -> {(run, step): for whom}
+        self._first = 0  # mail with a smaller number is of earlier lives
         self._recent: dict[str, None] = {}  # ids of signals that may not be durable yet
-        self._promised: dict[int, dict[str, MailRow]] = {}  # run -> {step: mail that it is being woken for}
+        self.offers: dict[int, dict[Sort, list[int]]] = {}  # to be offered when this commit is durable
+        self._offered: dict[int, tuple[MailRow, int | None]] = {}  # by number; and the token of who waits for an answer
+        self._promised: dict[int, dict[str, MailRow | None]] = {}  # run -> {step: what it is brought back for; None: taken}
+        self._promised_to: dict[int, tuple[int, str]] = {}  # the same by number of the mail
+        self._left: set[int] = set()  # runs that are done, and may have left answers to their asks
 
     # --- signals --------------------------------------------------------------------------------------------------
 
@@ -76,8 +93,9 @@ class Mail:
         )
         run = self._resident(fact)
         if run is None or not self._hand_over(run, mail):
-            self._store(mail, run)
-        self._answer(fact, None)
+            self._store(mail, run, fact.token)
+        else:
+            self._answer(fact, None)
 
     def _is_known(self, fact: Signalled, id: str) -> bool:
         name = signal_id(fact.agent, fact.key, id)
@@ -111,44 +129,133 @@ class Mail:
                     return True
         return False
 
-    def _store(self, mail: MailRow, run: Run | None) -> None:
+    def _store(self, mail: MailRow, run: Run | None, token: int | None) -> None:
         self.desk.commit.put(MAIL, mail)
-        self.desk.touch((mail.agent, mail.key))
+        self._changed(mail, mail)
         instance = self.lines.instances.get((mail.agent, mail.key))
         if instance is not None:
             instance.mailed = True
         if run is not None:
-            if run.mail is not None:
-                run.mail.append(mail)
+            if run.known != {}:
+                run.mail.append(mail)  # else it is read with the others
             run.unread = True
-            if mail.run is not None:
-                return
-        if mail.run is not None:
-            self._bring_back(mail.run, mail)
-        else:
-            self.desk.say(LoadWaiting(mail.agent, mail.key, mail, self.desk.commit.number))
+            if mail.run is not None and token is None:
+                return  # it looks itself
+        self._offer(mail, self.desk.commit.number, token)
 
-    def _bring_back(self, number: int, mail: MailRow) -> None:
-        stashed = self.lifecycle.stash.get(number)
-        if stashed is not None:
-            if stashed.mail is not None:
-                stashed.mail.append(mail)
-        else:
-            self.lines.wake(number, self.desk.latest())
+    def _changed(self, mail: MailRow, now: MailRow | None) -> None:
+        place = (mail.agent, mail.key)
+        self.desk.commit.mail.setdefault(place, {})[mail.mail] = now
+        self.desk.touch(place)
+
+    # --- who waits for it? ----------------------------------------------------------------------------------------
+
+    def _offer(self, mail: MailRow, after: int, token: int | None = None) -> None:
+        sort = (mail.agent, mail.key, mail.run, mail.kind, mail.name, mail.about)
+        self.offers.setdefault(after, {}).setdefault(sort, []).append(mail.mail)
+        self._offered[mail.mail] = (mail, token)
+
+    def flush(self) -> None:
+        """Ask the store who waits for what is durable."""
+        for after in [number for number in self.offers if number <= self.desk.durable]:
+            offers = [
+                Offer(agent, key, run, name, about, mail, 2 * len(mail) + 2)  # some of those found will be on their way already
+                for (agent, key, run, _, name, about), mail in self.offers.pop(after).items()
+            ]
+            page = self.desk.limits.page
+            for start in range(0, len(offers), page):
+                self.desk.say(LoadWaiting(offers[start : start + page], after))
 
     def waiting_loaded(self, fact: WaitingLoaded) -> None:
-        """A signal to (agent, key) that no run here waits for: is it for one in the store?"""
-        waits = [
-            (row.run, step, about)
-            for row in fact.rows
-            if row.awaits and row.run not in self.lifecycle.residents
-            for step, kind, name, about in r.json_decode(row.awaits)
-            if step not in self._promised.get(row.run, ()) and self.fits(fact.mail, row.run, step, kind, name, about)
-        ]
-        if waits:
-            run, step, _ = min(waits, key=lambda wait: wait[2] is None)  # the first that waits for just this, else the first
-            self._promised.setdefault(run, {})[step] = fact.mail
-            self._bring_back(run, fact.mail)
+        for offer, rows in zip(fact.offers, fact.rows, strict=True):
+            mails = [self._offered[number] for number in offer.mail if number in self._offered]  # the others were taken meanwhile
+            if not mails:
+                continue
+            if offer.agent not in self.desk.graph.agents:
+                rows = []
+            waits = self._waits_for(mails[0][0], rows)
+            for (mail, token), (run, step) in zip(mails, waits, strict=False):
+                self._promise(mail, token, run, step)
+            left = mails[len(waits) :]
+            if left and len(rows) >= offer.limit:
+                again = msgspec.structs.replace(offer, mail=[mail.mail for mail, _ in left], limit=2 * offer.limit)
+                self.desk.say(LoadWaiting([again], 0))
+                continue
+            for mail, token in left:
+                del self._offered[mail.mail]
+                if mail.kind == "reply" and any(row.status == r.DONE for row in rows):
+                    self._discard(mail)
+                if token is not None:
+                    self.desk.say(Answer(token, None, "kept"))
+
+    def _waits_for(self, mail: MailRow, rows: list[RunRow]) -> list[tuple[int, str]]:
+        """The steps of these runs that wait for it, and have no promise: those who wait for just this first."""
+        found: tuple[list[tuple[int, str]], list[tuple[int, str]]] = ([], [])
+        for row in rows:
+            if row.run in self.lifecycle.residents:
+                continue  # it looks itself
+            put = self.desk.pending(RUNS, (row.run,))
+            now = row if put is None else RunRow._make(put)
+            if now.status in (r.WAITING, r.IN_DOUBT) and now.awaits is not None:
+                promised = self._promised.get(row.run, {})
+                for step, kind, name, about in r.json_decode(now.awaits):
+                    if step not in promised and self.fits(mail, row.run, step, kind, name, about):
+                        found[about is None].append((row.run, step))
+        return found[0] + found[1]
+
+    def _promise(self, mail: MailRow, token: int | None, run: int, step: str) -> None:
+        del self._offered[mail.mail]
+        self._promised.setdefault(run, {})[step] = mail
+        self._promised_to[mail.mail] = (run, step)
+        if token is not None:
+            self.desk.say(Answer(token))
+        self.lines.wake(run, self.desk.wrote(RUNS, (run,)))
+
+    def is_promised(self, run: Run) -> bool:
+        """Is a run in the store to be brought back for mail?"""
+        promised = self._promised.get(run.number)
+        return bool(promised and run.awaiting and any(step in promised for step, *_ in r.json_decode(run.awaiting)))
+
+    def let_go(self, run: Run) -> None:
+        """The run goes on without what it was promised: another one may wait for that."""
+        for step in list(self._promised.get(run.number, ())):
+            self._release(run.number, step)
+
+    def _release(self, run: int, step: str, received: MailRow | None = None) -> None:
+        """A step does not wait any more, or has received this."""
+        promised = self._promised.get(run)
+        if promised is None or step not in promised:
+            return
+        mail = promised.pop(step)
+        if not promised:
+            del self._promised[run]
+        if mail is not None:
+            del self._promised_to[mail.mail]
+            if received is None or received.mail != mail.mail:
+                self._offer(mail, self.desk.latest())
+
+    def _taken(self, mail: MailRow) -> None:
+        """A run has it that looked by itself: it is not for anybody else."""
+        offered = self._offered.pop(mail.mail, None)
+        if offered is not None and offered[1] is not None:
+            self.desk.gate(Answer(offered[1]))
+        promised = self._promised_to.pop(mail.mail, None)
+        if promised is not None:
+            run, step = promised
+            self._promised[run][step] = None
+
+    def scan(self) -> None:
+        """Offer what earlier lives have left, where somebody waits for it."""
+        if self.desk.limits.running:  # a visitor starts nothing
+            self.desk.say(ScanMail(0, self.desk.limits.page, 0))
+
+    def scanned(self, fact: MailScanned) -> None:
+        for mail in fact.rows:
+            news = [commit.mail[place] for commit in self.desk.not_durable() if (place := (mail.agent, mail.key)) in commit.mail]
+            if mail.mail < self._first and not any(mail.mail in changed for changed in news):
+                self._offer(mail, 0)
+        if not fact.ended:
+            self.desk.say(ScanMail(fact.rows[-1].mail, self.desk.limits.page, 0))
 
     @staticmethod
     def fits(mail: MailRow, run: int, step: str, kind: str, name: str, about: str | None) -> bool:
@@ -166,72 +273,82 @@ class Mail:
         run.unread = True  # looked at when the run is at rest
 
     def look(self, run: Run) -> None:
-        """Is there mail for what it waits for?"""
+        """Is there mail for what it waits for? First what it is brought back for; else what has come first."""
         run.unread = False
-        if run.mail is None and not run.instance.mailed:
-            run.mail = []
-        if run.mail is not None:
+        for call in run.waits.values() if run.number in self._promised else ():
+            mail = self._promised.get(run.number, {}).get(call.step)
+            if mail is not None:
+                run.unread = True
+                self._consume(run, call, mail, stored=True)
+                return
+            self._release(run.number, call.step)  # another run has it: it looks for itself
+        if not run.instance.mailed:
+            run.known = None
+        unknown = [wait_of(call) for call in run.waits.values() if self._first_for(run, wait_of(call)) is None]
+        waits = [(wait, known) for wait in unknown if (known := _known(run, wait)) < ALL]
+        if not waits:
             self._match(run)
         elif not run.asking_mail:
             run.asking_mail = True
-            self.desk.say(LoadMail(run.number, run.spec.name, run.key, self.desk.after(run.spec.name, run.key)))
+            limit = READ[any(known for _, known in waits)]
+            self.desk.say(LoadMail(run.number, run.spec.name, run.key, waits, limit, 0))  # what is not durable is laid over it
 
     def loaded(self, fact: MailLoaded) -> None:
         run = self.lifecycle.residents.get(fact.run)
         if run is None:
+            if fact.run in self._left:
+                self._left.discard(fact.run)
+                for rows in fact.mail:
+                    for answer in rows:
+                        self._discard(answer)
             return
         run.asking_mail = False
-        run.mail = self.overlaid(fact.mail, run.spec.name, run.key, run.number)
+        mail = {row.mail: row for row in run.mail}
+        for (wait, _), rows in zip(fact.waits, fact.mail, strict=True):
+            if run.known is not None:
+                run.known[_sort(wait)] = ALL if len(rows) < fact.limit else rows[-1].mail
+            mail.update((row.mail, row) for row in rows)
+        for commit in self.desk.not_durable():
+            for number, row in commit.mail.get(run.place, {}).items():
+                if row is None:
+                    mail.pop(number, None)
+                elif row.run in (None, run.number):
+                    mail[number] = row
+        run.mail = [mail[number] for number in sorted(mail)]
         run.unread = True
         self.lifecycle.rest(run)
 
-    def overlaid(self, stored: list[MailRow], agent: str, key: str, run: int) -> list[MailRow]:
-        """What the store told of a run's mail, and over it what is not durable yet."""
-        mail = {(row.mail,): row for row in stored}
-        for commit in self.desk.not_durable():
-            for place, put in commit.puts.get(MAIL, {}).items():
-                if put is None:
-                    mail.pop(place, None)
-                else:
-                    row = MailRow._make(put)
-                    if row.agent == agent and row.key == key and row.run in (None, run):
-                        mail[place] = row
-        return list(mail.values())
+    def _discard(self, mail: MailRow) -> None:
+        self.desk.commit.delete(MAIL, (mail.mail,))
+        self._changed(mail, None)
 
-    def not_promised(self, run: Run) -> None:
-        """It was brought back for mail that another one has received meanwhile."""
-        self._promised.pop(run.number, None)
-
-    def _kept(self, run: Run, step: str) -> None:
-        """It has looked at its mail: what it was promised is there, or another run has it."""
-        promised = self._promised.get(run.number)
-        if promised is not None and promised.pop(step, None) is not None and not promised:
-            del self._promised[run.number]
-
-    def _offer_again(self, run: Run) -> None:
-        """The run goes on without what it was brought back for: another one may wait for that."""
-        for mail in self._promised.pop(run.number, {}).values():
-            self.desk.say(LoadWaiting(mail.agent, mail.key, mail, self.desk.latest()))
+    def _first_for(self, run: Run, wait: Wait) -> MailRow | None:
+        known = _known(run, wait)
+        for mail in run.mail:
+            if mail.mail > known:
+                return None
+            if self.fits(mail, run.number, *wait):
+                return mail
+        return None
 
     def _match(self, run: Run) -> None:
         """Hand over the first that has come for the steps that wait, in the order in which they began to; the others when the
         run is at rest again: it may not want them any more."""
         for call in run.waits.values():
-            self._kept(run, call.step)
-            for mail in run.mail or ():
-                if self.fits(mail, run.number, call.step, call.kind, call.name, call.about):
-                    assert run.mail is not None
-                    run.mail.remove(mail)
-                    run.unread = True
-                    self._consume(run, call, mail, stored=True)
-                    return
+            mail = self._first_for(run, wait_of(call))
+            if mail is not None:
+                run.unread = True
+                self._consume(run, call, mail, stored=True)
+                return
 
     def _consume(self, run: Run, call: StepCall, mail: MailRow, *, stored: bool) -> None:
         del run.waits[call.step]
-        self._kept(run, call.step)
+        self._release(run.number, call.step, mail)
         if stored:
-            self.desk.commit.delete(MAIL, (mail.mail,))
-            self.desk.touch(run.place)
+            self._taken(mail)
+            if mail in run.mail:
+                run.mail.remove(mail)
+            self._discard(mail)
         if call.kind == "ask":
             self._answered(run, call.step)
             self.steps.answered(run, call, mail.payload, None if mail.error is None else r.json_decode(mail.error))
@@ -246,17 +363,18 @@ class Mail:
         """The handler waits for it no more."""
         run.waits.pop(call.step, None)
         if call.step in self._promised.get(run.number, ()):
-            self._offer_again(run)
+            self._release(run.number, call.step)
+            run.unread = True  # another step of it may wait for that
         if call.kind == "ask":
-            run.unanswered = True
             self._answered(run, call.step)
 
-    def discard(self, run: Run) -> None:
-        """The run is done: answers that it did not wait for are of no use to anybody any more."""
-        for mail in run.mail or ():
-            if mail.kind == "reply" and mail.run == run.number:
-                self.desk.commit.delete(MAIL, (mail.mail,))
-                self.desk.touch(run.place)
+    def leave(self, run: Run) -> None:
+        """The run is done: answers to asks that it had given up are of no use to anybody any more."""
+        asks = [step.call for step in run.steps.values() if step.call is not None and step.call.kind == "ask"]
+        if asks:
+            self._left.add(run.number)
+            waits = [(wait_of(call), 0) for call in asks]
+            self.desk.say(LoadMail(run.number, run.spec.name, run.key, waits, len(asks), self.desk.latest()))
 
     def forget(self, run: Run) -> None:
         """The run has ended, or begins anew when it is wanted again."""
@@ -264,12 +382,13 @@ class Mail:
         for asker, step in list(self.asking.get(node, ())) if node is not None else ():
             if asker == run.number:
                 self._answered(run, step)
-        self._offer_again(run)
+        self.let_go(run)
         run.waits.clear()
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
-    def opened(self, askers: list[RunRow]) -> None:
+    def opened(self, askers: list[RunRow], epoch: int) -> None:
+        self._first = epoch << EPOCH_BITS
         agents = self.desk.graph.agents
         for row in askers:
             spec = agents.get(row.agent)
@@ -347,7 +466,18 @@ class Mail:
         if waiting is not None and step in waiting.waits and not waiting.replaying and not waiting.in_hand:
             self._consume(waiting, waiting.waits[step], mail, stored=False)
             return
-        self._store(mail, waiting)  # also where nobody waits for it any more: until the run is done a retry may ask for it
+        self._store(mail, waiting, None)  # also where nobody waits for it any more: until the run is done a retry may ask for it
+
+
+def _known(run: Run, wait: Wait) -> int:
+    """Up to which number ``run.mail`` holds all that could be given to one who waits for this."""
+    return ALL if run.known is None else run.known.get(_sort(wait), 0)
+
+
+def _sort(wait: Wait) -> tuple[str, str, str | None]:
+    """What can be given to one who waits for this can be given to all who wait for the like."""
+    step, kind, name, about = wait
+    return (kind, step, None) if kind == "ask" else (kind, name, about)
 
 
 def _node(waiting: str, agent: str, key: str, asker: str | None) -> Node | None:

@@ -22,7 +22,7 @@ from millstream.core.effects import Policy
 from millstream.core.facts import StepCall
 from millstream.core.graph import AgentSpec
 from millstream.core.identity import run_id
-from millstream.core.tables import EventRow, MailRow, RecordRow, RunRow
+from millstream.core.tables import EventRow, MailRow, RecordRow, RunRow, Wait
 
 if TYPE_CHECKING:
     from millstream.core.lines import Instance
@@ -155,10 +155,10 @@ class Run(msgspec.Struct, eq=False):
     doubts: int = 0
     timer: tuple[int, str] | None = None  # the handler's earliest
     pushed: int = 0  # the earliest alarm that will look at it
-    mail: list[MailRow] | None = None  # None: not asked for yet
+    mail: list[MailRow] = []  # that it could be given, in order, as far as it has been read
+    known: dict[tuple[str, str, str | None], int] | None = {}  # how far, of a sort (core.mail); None: all of it
     asking_mail: bool = False
     unread: bool = False  # what it waits for may be in the mail
-    unanswered: bool = False  # it has given an ask up, whose answer may be in the mail, or come later
     initial: str | None = None  # the state as of its turn
     released: bool = False  # it has given up its key once: the record holds its initial state
     owed_state: bool = False  # it has given up its key, and must be handed the state as it is when its turn comes
@@ -220,7 +220,10 @@ class Run(msgspec.Struct, eq=False):
         )
 
     def awaits(self) -> str | None:
-        """What it waits for, as JSON: [[step, kind, name, about or asked key], ...]; kind is ``receive`` or ``ask``."""
-        if not self.waits:
-            return None
-        return dump([[c.step, c.kind, c.name, c.about if c.kind == "receive" else c.key] for c in self.waits.values()])
+        """What it waits for, as JSON: [Wait, ...]."""
+        return dump([wait_of(call) for call in self.waits.values()]) if self.waits else None
+
+
+def wait_of(call: StepCall) -> Wait:
+    """What a ``receive`` or an ``ask`` waits for."""
+    return call.step, call.kind, call.name, call.about if call.kind == "receive" else call.key

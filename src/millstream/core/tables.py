@@ -68,7 +68,7 @@ class RunRow(NamedTuple):
     started: int | None  # when the current generation's handler began, engine time, us
     finished: int | None
     wake: int | None  # the earliest timer of a waiting run, us
-    awaits: str | None  # JSON: [[step, kind, name, about or asked key], ...] of a waiting run
+    awaits: str | None  # JSON: [Wait, ...] of a waiting run
     asker: str | None  # JSON: [run, step, agent, key] of the ask that this run answers
     fingerprint: str  # of the agent's code when the run last started
     resumes: int  # starts after an unclean death without progress since
@@ -130,6 +130,11 @@ class MailRow(NamedTuple):
     codec: int
     payload: str | None
     error: str | None  # of a reply that is a failure
+
+
+Wait = tuple[str, str, str, str | None]
+"""An item of ``RunRow.awaits``: the step; its kind (``receive`` or ``ask``); the name of the signal, or the asked agent; what the
+signal must be about (None: whatever), or the asked key."""
 
 
 class DoubtRow(NamedTuple):
@@ -250,7 +255,7 @@ class Commit:
     ``gated`` are commands that the outside can see the outcome of: the shell carries them out once this commit is durable.
     """
 
-    __slots__ = ("number", "puts", "appends", "gated", "touched", "rows", "bytes")
+    __slots__ = ("number", "puts", "appends", "gated", "touched", "mail", "rows", "bytes")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -258,6 +263,7 @@ class Commit:
         self.appends: defaultdict[Table, list[tuple[Any, ...]]] = defaultdict(list)
         self.gated: list[Any] = []
         self.touched: set[tuple[str, str]] = set()  # (agent, key) whose rows in the store are stale until this is durable
+        self.mail: dict[tuple[str, str], dict[int, MailRow | None]] = {}  # what ``puts`` holds of it, by (agent, key)
         self.rows = 0
         self.bytes = 0  # of payloads, as far as those who write them count
 

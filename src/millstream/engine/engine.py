@@ -33,6 +33,7 @@ from millstream.core.commands import (
     Probe,
     PutAway,
     ScanLines,
+    ScanMail,
     Start,
     WakeAt,
 )
@@ -176,7 +177,9 @@ class Engine:
             Answer: self._answer,
             Pause: self._pause,
             Note: lambda command: self._log(command.level, command.text),
-            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes, LoadDiverged), load),
+            **dict.fromkeys(
+                (LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, ScanMail, LoadWakes, LoadDiverged), load
+            ),
         }
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -456,7 +459,11 @@ class Engine:
         self.stats.commits += 1
         self.stats.commit_seconds += (took - self.stats.commit_seconds) * 0.1
         self.feed(Durable(self._time(), commit.number))
-        self.loader.durable(commit.number)  # behind it: the core knows what the answers can know
+        try:
+            self.loader.durable(commit.number)  # behind it: the core knows what the answers can know
+        except BaseException as error:
+            self._fatal(error)
+            raise
 
     def _refused(self, reason: str | None) -> None:
         """The store cannot take a commit now: sources wait, the same commit is tried again."""

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from millstream.core.commands import LoadDiverged, LoadLine, LoadLines, LoadMail, LoadRuns, LoadWaiting, LoadWakes, ScanLines
+from millstream.core.commands import (
+    LoadDiverged,
+    LoadLine,
+    LoadLines,
+    LoadMail,
+    LoadRuns,
+    LoadWaiting,
+    LoadWakes,
+    Offer,
+    ScanLines,
+    ScanMail,
+)
 from millstream.core.facts import (
     DivergedLoaded,
     Fact,
@@ -13,11 +24,13 @@ from millstream.core.facts import (
     LinesLoaded,
     LinesScanned,
     MailLoaded,
+    MailScanned,
     RunsLoaded,
     WaitingLoaded,
     WakesLoaded,
 )
 from millstream.core.lines import KEPT_BYTES, is_new
+from millstream.core.tables import RunRow
 from millstream.engine.ports import Store
 
 
@@ -37,6 +50,7 @@ class Loader:
             LoadRuns: self._runs,
             LoadMail: self._mail,
             LoadWaiting: self._waiting_runs,
+            ScanMail: self._scan_mail,
             LoadWakes: self._wakes,
             LoadDiverged: self._diverged,
         }
@@ -78,11 +92,24 @@ class Loader:
         return RunsLoaded(at, command.runs, self._store.histories(list(dict.fromkeys(command.runs))))
 
     def _mail(self, command: LoadMail, at: int) -> Fact:
-        mail = [row for row in self._store.mail(command.agent, command.key) if row.run is None or row.run == command.run]
-        return MailLoaded(at, command.run, mail)
+        mail = [
+            self._store.mail_for(command.run, command.agent, command.key, wait, after, command.limit)
+            for wait, after in command.waits
+        ]
+        return MailLoaded(at, command.run, command.waits, mail, command.limit)
 
     def _waiting_runs(self, command: LoadWaiting, at: int) -> Fact:
-        return WaitingLoaded(at, self._store.waiting(command.agent, command.key), command.mail)
+        return WaitingLoaded(at, command.offers, [self._waits_for(offer) for offer in command.offers])
+
+    def _waits_for(self, offer: Offer) -> list[RunRow]:
+        if offer.run is None:
+            return self._store.receivers(offer.agent, offer.key, offer.name, offer.about, offer.limit)
+        run = self._store.run(offer.run)
+        return [] if run is None else [run]
+
+    def _scan_mail(self, command: ScanMail, at: int) -> Fact:
+        rows = self._store.mail(command.mail, command.limit, awaited=True)
+        return MailScanned(at, rows, len(rows) < command.limit)
 
     def _wakes(self, command: LoadWakes, at: int) -> Fact:
         rows = self._store.wakes(command.until, command.limit + 1)

@@ -21,6 +21,7 @@ from millstream.core.tables import (
     SinkRow,
     SourceRow,
     StateRow,
+    Wait,
 )
 
 
@@ -50,10 +51,20 @@ class Store(Protocol):
         """Of those of these runs that exist."""
 
     def run(self, run: int) -> RunRow | None: ...
-    def waiting(self, agent: str, key: str) -> list[RunRow]:
-        """The runs of (agent, key) whose status is waiting or in_doubt, oldest first, in line or not."""
+    def waiting(self, agent: str, key: str, limit: int) -> list[RunRow]:
+        """Runs of (agent, key) whose status is waiting or in_doubt, oldest first, in line or not."""
 
-    def mail(self, agent: str, key: str) -> list[MailRow]: ...
+    def receivers(self, agent: str, key: str, name: str, about: str | None, limit: int) -> list[RunRow]:
+        """Waiting and in-doubt runs of (agent, key) that wait for such a signal: those that wait for just this ``about``, then
+        those that take any (``about`` None), each oldest first."""
+
+    def mail(self, after: int, limit: int, *, awaited: bool = False) -> list[MailRow]:
+        """Mail behind number ``after``, in order; ``awaited``: only what a waiting or in-doubt run waits for, and answers to runs
+        that are done, which nobody waits for any more."""
+
+    def mail_for(self, run: int, agent: str, key: str, wait: Wait, after: int, limit: int) -> list[MailRow]:
+        """What a run of (agent, key) that waits for this could be given: mail behind number ``after``, in order."""
+
     def wakes(self, until: int, limit: int) -> list[RunRow]:
         """Waiting and in-doubt runs whose ``wake`` is not later than ``until``, earliest first."""
 
@@ -62,10 +73,6 @@ class Store(Protocol):
 
     def sleeping(self, agents: Sequence[str]) -> bool:
         """Is there a waiting run of these agents that waits for its ``wake`` alone (its ``awaits`` is null)?"""
-
-    def mailed(self) -> list[int]:
-        """Waiting and in-doubt runs that have mail addressed to them (``MailRow.run``), or to their (agent, key), and done ones
-        that have answers (mail of the kind ``reply``)."""
 
     def askers(self) -> list[RunRow]:
         """Waiting and in-doubt runs, in line or not, that wait for an ``ask`` (their ``awaits`` has an item of that kind)."""

@@ -46,7 +46,6 @@ def begin(graph: Graph, store: Store, clock: Clock, *, visiting: bool = False) -
         store.sinks(),
         {name: store.last_output(name) for name in graph.sinks},
         store.askers(),
-        store.mailed(),
         [row for row in running if row.resumes >= SUSPECT],
         visiting,
     )

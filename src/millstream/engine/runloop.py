@@ -170,7 +170,7 @@ class RunLoop(Refusing):
         if self._running:
             raise UsageError(f"run {self.name} is already running: its loop cannot be driven from within the run.")
         loop, task = self.outer, None
-        if loop is None:
+        if loop is None or not loop.is_running():
             loop = asyncio._get_running_loop()
         if _ONE_CURRENT_TASK and loop is not None and asyncio.current_task(loop) is not None:
             task = asyncio.tasks._swap_current_task(loop, None)  # type: ignore[attr-defined, unused-ignore]

@@ -12,9 +12,9 @@ import msgspec
 
 from millstream.core.facts import CancelRequested, Fact, RetryRequested, Settled, Signalled
 from millstream.core.identity import RunId, no_such_run, parse_run_id, parse_step_id, step_id
-from millstream.core.mail import SIGNALS, Mail, signal_id
-from millstream.core.runs import ENDED, dump, json_decode
-from millstream.core.tables import DoubtRow, MailRow, RunRow
+from millstream.core.mail import SIGNALS, signal_id
+from millstream.core.runs import ENDED, dump
+from millstream.core.tables import DoubtRow, RunRow
 from millstream.core.text import encodable
 from millstream.engine.engine import Engine
 from millstream.engine.letters import read_again
@@ -82,34 +82,12 @@ class Operations:
         text = dump(value)
         known = id is not None and bool(store.seen(SIGNALS, [signal_id(agent, key, id)]))
         at = self._engine.clock.now()
-        waited_for = self._is_waited_for(number, agent, key, name, about)
         token, future = self._engine.token()
         self._engine.feed(Signalled(at, number, agent, key, name, text, about, id, by, known, token))
         error, answer = await future
         if error is not None:
             raise UsageError(error)
-        if answer is not None:
-            return str(answer)
-        if waited_for or not self._is_kept(number, agent, key, name, about, text, at):
-            return None
-        return None if self._is_waited_for(number, agent, key, name, about) else "kept"
-
-    def _is_waited_for(self, number: int | None, agent: str, key: str, name: str, about: str | None) -> bool:
-        """Does a run wait for such a signal, as far as is durable?"""
-        mail = MailRow(0, 0, agent, key, number, "signal", name, about, "", None, 0, 0, None, None)
-        return any(
-            Mail.fits(mail, row.run, *wait)
-            for row in self._engine.store.waiting(agent, key)
-            if row.awaits is not None and number in (None, row.run)
-            for wait in json_decode(row.awaits)
-        )
-
-    def _is_kept(self, number: int | None, agent: str, key: str, name: str, about: str | None, text: str, at: int) -> bool:
-        """Is a signal that was just committed in the mail, and not in the hands of a run that had begun to wait meanwhile?"""
-        return any(
-            (mail.run, mail.name, mail.about, mail.payload, mail.at) == (number, name, about, text, at)
-            for mail in self._engine.store.mail(agent, key)
-        )
+        return None if answer is None else str(answer)
 
     async def resolve(self, step: str, how: str, value: Any = None, by: str | None = None) -> None:
         """Settle a step in doubt: ``how`` is ``result`` (``value``: what it returned), ``retry`` or ``fail`` (``value``: why).

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import bisect
 import functools
+import heapq
 import itertools
+import operator
 import threading
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
@@ -50,6 +52,7 @@ from millstream.core.tables import (
     SourceRow,
     StateRow,
     Table,
+    Wait,
 )
 from millstream.errors import StoreError
 
@@ -58,14 +61,27 @@ T = TypeVar("T")
 
 WAITING = frozenset(("waiting", "in_doubt"))
 
-# Which rows are found by what besides their key: (name, table, row -> what, or None when the row is not in the index).
-_INDEXES: tuple[tuple[str, Table, Callable[[Any], Any]], ...] = (
-    ("line", RUNS, lambda run: None if run.turn is None else (run.agent, run.key)),
-    ("waiting", RUNS, lambda run: (run.agent, run.key) if run.status in WAITING else None),
-    ("journal", RECORDS, lambda record: record.run),
-    ("mail", MAIL, lambda mail: (mail.agent, mail.key)),
-    ("emitted", EVENTS, lambda event: event.cause),
-    ("outputs", OUTPUTS, lambda output: output.sink),
+
+def _receives(run: RunRow) -> set[tuple[str, str, str, str | None]]:
+    """The signals that a run waits for, as (agent, key, name, about)."""
+    return {(run.agent, run.key, name, about) for _, kind, name, about in _waits(run) if kind == "receive"}
+
+
+def _waits(run: RunRow) -> list[Any]:
+    waits: list[Any] = [] if run.awaits is None or run.status not in WAITING else msgspec.json.decode(run.awaits)
+    return waits
+
+
+# Which rows are found by what besides their key: (name, table, row -> by what; a row may be found by several things, or by none).
+_INDEXES: tuple[tuple[str, Table, Callable[[Any], Collection[Any]]], ...] = (
+    ("line", RUNS, lambda run: () if run.turn is None else ((run.agent, run.key),)),
+    ("waiting", RUNS, lambda run: ((run.agent, run.key),) if run.status in WAITING else ()),
+    ("receivers", RUNS, _receives),
+    ("journal", RECORDS, lambda record: (record.run,)),
+    ("mail", MAIL, lambda mail: ((mail.agent, mail.key), (mail.agent, mail.key, mail.name, mail.run))),
+    ("about", MAIL, lambda mail: ((mail.agent, mail.key, mail.name, mail.run, mail.about),)),
+    ("emitted", EVENTS, lambda event: () if event.cause is None else (event.cause,)),
+    ("outputs", OUTPUTS, lambda output: (output.sink,)),
 )
 _INDEXES_OF = {table: [(name, what) for name, of, what in _INDEXES if of is table] for table in TABLES}
 
@@ -154,14 +170,14 @@ class MemoryStore:
             rows[key] = row
         for name, what in _INDEXES_OF[table]:
             index = self._indexes[name]
-            old = None if before is None else what(before)
-            new = None if row is None else what(row)
-            if old is not None and old != new:
-                del index[old][key]
-                if not index[old]:
-                    del index[old]
-            if new is not None:
-                index.setdefault(new, {})[key] = row
+            new = () if row is None else what(row)
+            for old in () if before is None else what(before):
+                if old not in new:
+                    del index[old][key]
+                    if not index[old]:
+                        del index[old]
+            for found in new:
+                index.setdefault(found, {})[key] = row
 
     # reading
 
@@ -179,7 +195,7 @@ class MemoryStore:
         found = []
         for agent, key in keys:
             line = self.line_after(agent, key, -1, limit + 1)
-            mailed = bool(self.mail(agent, key))
+            mailed = bool(self._found("mail", (agent, key)))
             found.append(KeyLine(agent, key, self.state(agent, key), line[:limit], len(line) > limit, mailed))
         return found
 
@@ -210,8 +226,7 @@ class MemoryStore:
             if event is None:
                 raise StoreError(f"event {run.event} of run {number} is missing")
             records = sorted(self._found("journal", number), key=lambda record: record.record)
-            mail = [message for message in self.mail(run.agent, run.key) if message.run in (None, number)]
-            found.append(RunHistory(run, event, records, mail))
+            found.append(RunHistory(run, event, records))
         return found
 
     @_of_one_moment
@@ -220,14 +235,47 @@ class MemoryStore:
         return self._tables[RUNS].get((run,))
 
     @_of_one_moment
-    def waiting(self, agent: str, key: str) -> list[RunRow]:
-        """The runs of (agent, key) whose status is waiting or in_doubt, oldest first, in line or not."""
-        return sorted(self._found("waiting", (agent, key)), key=lambda run: run.run)
+    def waiting(self, agent: str, key: str, limit: int) -> list[RunRow]:
+        """Runs of (agent, key) whose status is waiting or in_doubt, oldest first, in line or not."""
+        return _oldest(self._found("waiting", (agent, key)), limit)
 
     @_of_one_moment
-    def mail(self, agent: str, key: str) -> list[MailRow]:
-        """All mail of (agent, key), addressed to one of its runs or to whichever receives it first, in order."""
-        return sorted(self._found("mail", (agent, key)), key=lambda mail: mail.mail)
+    def receivers(self, agent: str, key: str, name: str, about: str | None, limit: int) -> list[RunRow]:
+        """Waiting and in-doubt runs of (agent, key) that wait for such a signal: first those that wait for just this ``about``."""
+        found: dict[int, RunRow] = {}
+        for wanted in (about, None):
+            found.update((run.run, run) for run in _oldest(self._found("receivers", (agent, key, name, wanted)), limit))
+        return list(found.values())[:limit]
+
+    @_of_one_moment
+    def mail(self, after: int, limit: int, *, awaited: bool = False) -> list[MailRow]:
+        """Mail behind number ``after``, in order; ``awaited``: only what a waiting or in-doubt run waits for, and answers to runs
+        that are done, which nobody waits for any more."""
+        letters = (mail for mail in self._tables[MAIL].values() if mail.mail > after)
+        return _oldest((mail for mail in letters if not awaited or self._is_awaited(mail)), limit)
+
+    def _is_awaited(self, mail: MailRow) -> bool:
+        if mail.run is None:
+            like = (mail.agent, mail.key, mail.name)
+            return any(self._found("receivers", (*like, about)) for about in (mail.about, None))
+        run = self.run(mail.run)
+        if run is None or (run.agent, run.key) != (mail.agent, mail.key):
+            return False
+        if mail.kind == "reply":
+            return run.status == "done" or any(kind == "ask" and step == mail.name for step, kind, _, _ in _waits(run))
+        return any(kind == "receive" and name == mail.name and about in (None, mail.about) for _, kind, name, about in _waits(run))
+
+    @_of_one_moment
+    def mail_for(self, run: int, agent: str, key: str, wait: Wait, after: int, limit: int) -> list[MailRow]:
+        """What a run of (agent, key) that waits for this could be given: mail behind number ``after``, in order."""
+        step, kind, name, about = wait
+        if kind == "ask":
+            found = [mail for mail in self._found("mail", (agent, key, step, run)) if mail.kind == "reply"]
+        else:
+            index, what = ("mail", ()) if about is None else ("about", (about,))
+            both = (self._found(index, (agent, key, name, to, *what)) for to in (None, run))
+            found = [mail for mail in itertools.chain.from_iterable(both) if mail.kind == "signal"]
+        return _oldest((mail for mail in found if mail.mail > after), limit)
 
     def _all_waiting(self) -> Iterator[RunRow]:
         for runs in self._indexes["waiting"].values():
@@ -253,17 +301,6 @@ class MemoryStore:
             run.status == "waiting" and run.wake is not None and run.awaits is None and run.agent in agents
             for run in self._all_waiting()
         )
-
-    @_of_one_moment
-    def mailed(self) -> list[int]:
-        """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key), and done ones that have answers."""
-        letters = self._tables[MAIL].values()
-        runs = {mail.run for mail in letters if mail.run is not None}
-        answered = {mail.run for mail in letters if mail.run is not None and mail.kind == "reply"}
-        done = [run for run in answered if (found := self._tables[RUNS].get((run,))) is not None and found.status == "done"]
-        places = {(mail.agent, mail.key) for mail in letters if mail.run is None}
-        waiting = [run.run for run in self._all_waiting() if run.run in runs or (run.agent, run.key) in places]
-        return sorted(waiting + done)
 
     @_of_one_moment
     def askers(self) -> list[RunRow]:
@@ -376,6 +413,12 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to do: a closed MemoryStore can still be looked at."""
+
+
+def _oldest(rows: Iterable[T], limit: int) -> list[T]:
+    """By number, their first column."""
+    number: Callable[[Any], int] = operator.itemgetter(0)
+    return heapq.nsmallest(limit, rows, key=number)
 
 
 def _turn(run: RunRow) -> tuple[int, int]:

@@ -5,6 +5,8 @@ Rules:
 * a query reads the last commit before it began; several that must be of one moment are made in a snapshot;
 * nothing scans a table that grows (a test asks SQLite for the plan of each). ``OPEN`` is said where it follows from the rest, for
   the partial index; a ``+`` before a column keeps the planner from the index that has less to say;
+* a statement is compiled once (``SQLITE_DBCONFIG_ENABLE_QPSG``): where the choice of a partial index could depend on what is bound
+  to it, SQLite would look at that, and compile it anew each time [M: of 130 us for the head of a line, 100 were that];
 * what may be long is read in pages, so that a slow caller does not keep the WAL from being checkpointed.
 """
 
@@ -39,9 +41,10 @@ from millstream.core.tables import (
     SourceRow,
     StateRow,
     Table,
+    Wait,
 )
 from millstream.errors import StoreError
-from millstream.stores.sqlite_schema import OPEN
+from millstream.stores.sqlite_schema import OPEN, WAITS, waits_for, waits_for_more
 from millstream.stores.sqlite_statements import names_sql, padded, values_sql
 
 PAGE_ROWS = 5000  # rows read at a time where a caller asked for all
@@ -80,7 +83,67 @@ def _lines_sql(size: int) -> str:
 
 @functools.cache
 def _mailed_sql(size: int) -> str:
-    return f'SELECT DISTINCT agent, "key" FROM mail WHERE (agent, "key") IN ({values_sql(2, size)})'
+    there = 'SELECT 1 FROM mail WHERE agent = k.column1 AND "key" = k.column2'
+    return f"SELECT k.column1, k.column2 FROM ({values_sql(2, size)}) k WHERE EXISTS ({there})"
+
+
+def _receivers_sql() -> str:
+    """For just this (rank 0) or for any (rank 1); a run that waits for several things can be found by several of them."""
+    place = f'r.agent = ?1 AND r."key" = ?2 AND +r.status IN {WAITING}'
+    found = [
+        f"SELECT * FROM (SELECT {rank} AS rank, r.run FROM runs r WHERE {place} AND {fits} AND {receives} ORDER BY r.run LIMIT ?5)"
+        for receives, name, about in (waits_for(number, "r.") for number in range(WAITS))
+        for rank, fits in enumerate((f"{name} = ?3 AND {about} = ?4", f"{name} = ?3 AND {about} IS NULL"))
+    ]
+    fits = "w.value ->> 1 = 'receive' AND w.value ->> 2 = ?3 AND (w.value ->> 3 = ?4 OR w.value ->> 3 IS NULL)"
+    found.append(
+        "SELECT min(w.value ->> 3 IS NULL), r.run FROM runs r CROSS JOIN json_each(r.awaits) w "
+        f"WHERE {place} AND {waits_for_more('r.')} AND {fits} GROUP BY r.run"
+    )
+    first = f"SELECT run, min(rank) AS rank FROM ({' UNION ALL '.join(found)}) GROUP BY run ORDER BY 2, 1 LIMIT ?5"
+    return f"{_selected(RUNS, 'r.')} FROM ({first}) f CROSS JOIN runs r ON r.run = f.run ORDER BY f.rank, f.run"
+
+
+def _awaited_sql() -> str:
+    """Mail that somebody waits for, and answers to runs that are done.
+
+    (A column's affinity would keep the index of an expression from being used: the pluses.)
+    """
+    place, waits = 'r.agent = m.agent AND r."key" = m."key"', f"+r.status IN {WAITING}"
+    fits = "w.value ->> 1 = 'receive' AND w.value ->> 2 = m.name AND (w.value ->> 3 IS NULL OR w.value ->> 3 = m.about)"
+    runs = [
+        f"runs r WHERE {place} AND {name} = +m.name AND {about} {wanted} AND {receives}"
+        for receives, name, about in (waits_for(number, "r.") for number in range(WAITS))
+        for wanted in ("= +m.about", "IS NULL")
+    ]
+    runs.append(f"runs r, json_each(r.awaits) w WHERE {place} AND {waits_for_more('r.')} AND {fits}")
+    anybody = " OR ".join(f"EXISTS (SELECT 1 FROM {run} AND {waits})" for run in runs)
+    fits = f"CASE m.kind WHEN 'reply' THEN w.value ->> 1 = 'ask' AND w.value ->> 0 = m.name ELSE {fits} END"
+    it = f"EXISTS (SELECT 1 FROM runs r, json_each(r.awaits) w WHERE r.run = m.run AND {place} AND {waits} AND {fits})"
+    it += " OR (m.kind = 'reply' AND EXISTS (SELECT 1 FROM runs r WHERE r.run = m.run AND +r.status = 'done'))"
+    return (
+        f"{_selected(MAIL, 'm.')} FROM mail m WHERE m.mail > ? AND CASE WHEN m.run IS NULL THEN {anybody} ELSE {it} END "
+        "ORDER BY m.mail LIMIT ?"
+    )
+
+
+def _mail_for_sql(about: bool) -> str:
+    """Signals to a key, and to a run of it."""
+    fits = "name = ?3 AND kind = 'signal'" + (" AND about = ?7" if about else "")
+    where = f'agent = ?1 AND "key" = ?2 AND {fits} AND mail > ?5'
+    both = [
+        f"SELECT * FROM ({_selected(MAIL)} WHERE {where} AND {to} ORDER BY mail LIMIT ?6)" for to in ("run IS NULL", "run = ?4")
+    ]
+    return " UNION ALL ".join(both) + " ORDER BY mail LIMIT ?6"
+
+
+_RECEIVERS = _receivers_sql()
+_AWAITED = _awaited_sql()
+_MAIL_FOR, _MAIL_FOR_ABOUT = _mail_for_sql(False), _mail_for_sql(True)
+_REPLIES = (
+    f"{_selected(MAIL)} WHERE agent = ?1 AND \"key\" = ?2 AND name = ?3 AND run = ?4 AND kind = 'reply' AND mail > ?5 "
+    "ORDER BY mail LIMIT ?6"
+)
 
 
 @functools.cache
@@ -168,7 +231,6 @@ class SqliteReads:
             return []
         numbers = (_numbers(runs),)
         records: dict[int, list[RecordRow]] = {run: [] for run in runs}
-        mail: dict[int, list[MailRow]] = {run: [] for run in runs}
         with self._snapshot:
             both = self._rows(
                 f"{_selected(EVENTS, 'e.')}, {names_sql(RUNS, 'r.')} FROM runs r LEFT JOIN events e ON e.event = r.event "
@@ -176,15 +238,8 @@ class SqliteReads:
                 numbers,
             )
             journal = self._made(RecordRow._make, f"{_selected(RECORDS)} WHERE run {_IN_NUMBERS} ORDER BY run, record", numbers)
-            letters = self._rows(
-                f'SELECT r.run, {names_sql(MAIL, "m.")} FROM runs r CROSS JOIN mail m ON m.agent = r.agent AND m."key" = r."key" '
-                f"AND (m.run IS NULL OR m.run = r.run) WHERE r.run {_IN_NUMBERS} ORDER BY m.mail",
-                numbers,
-            )
         for record in journal:
             records[record.run].append(record)
-        for number, *message in letters:
-            mail[number].append(MailRow._make(message))
         found: dict[int, RunHistory] = {}
         for row in both:
             run_row = RunRow._make(row[_EVENT_COLUMNS:])
@@ -193,7 +248,7 @@ class SqliteReads:
                     f"{self.path}: event {run_row.event} of run {run_row.run} is missing; the file was changed: restore a backup"
                 )
             number = run_row.run
-            found[number] = RunHistory(run_row, EventRow._make(row[:_EVENT_COLUMNS]), records[number], mail[number])
+            found[number] = RunHistory(run_row, EventRow._make(row[:_EVENT_COLUMNS]), records[number])
         return [found[number] for number in runs if number in found]
 
     def run(self, run: int) -> RunRow | None:
@@ -201,17 +256,32 @@ class SqliteReads:
         rows = self._rows(f"{_selected(RUNS)} WHERE run = ?", (run,))
         return RunRow._make(rows[0]) if rows else None
 
-    def waiting(self, agent: str, key: str) -> list[RunRow]:
-        """The runs of (agent, key) whose status is waiting or in_doubt, oldest first, in line or not."""
+    def waiting(self, agent: str, key: str, limit: int) -> list[RunRow]:
+        """Runs of (agent, key) whose status is waiting or in_doubt, oldest first, in line or not."""
         return self._made(
             RunRow._make,
-            f'{_selected(RUNS)} WHERE {OPEN} AND status IN {WAITING} AND agent = ? AND "key" = ? ORDER BY run',
-            (agent, key),
+            f'{_selected(RUNS)} WHERE {OPEN} AND status IN {WAITING} AND agent = ? AND "key" = ? ORDER BY run LIMIT ?',
+            (agent, key, limit),
         )
 
-    def mail(self, agent: str, key: str) -> list[MailRow]:
-        """All mail of (agent, key), addressed to one of its runs or to whichever receives it first, in order."""
-        return self._made(MailRow._make, f'{_selected(MAIL)} WHERE agent = ? AND "key" = ? ORDER BY mail', (agent, key))
+    def receivers(self, agent: str, key: str, name: str, about: str | None, limit: int) -> list[RunRow]:
+        """Waiting and in-doubt runs of (agent, key) that wait for such a signal: first those that wait for just this ``about``."""
+        return self._made(RunRow._make, _RECEIVERS, (agent, key, name, about, limit))
+
+    def mail(self, after: int, limit: int, *, awaited: bool = False) -> list[MailRow]:
+        """Mail behind number ``after``, in order; ``awaited``: only what a waiting or in-doubt run waits for, and answers to runs
+        that are done, which nobody waits for any more."""
+        sql = _AWAITED if awaited else f"{_selected(MAIL)} WHERE mail > ? ORDER BY mail LIMIT ?"
+        return self._made(MailRow._make, sql, (after, limit))
+
+    def mail_for(self, run: int, agent: str, key: str, wait: Wait, after: int, limit: int) -> list[MailRow]:
+        """What a run of (agent, key) that waits for this could be given: mail behind number ``after``, in order."""
+        step, kind, name, about = wait
+        if kind == "ask":
+            return self._made(MailRow._make, _REPLIES, (agent, key, step, run, after, limit))
+        if about is None:
+            return self._made(MailRow._make, _MAIL_FOR, (agent, key, name, run, after, limit))
+        return self._made(MailRow._make, _MAIL_FOR_ABOUT, (agent, key, name, run, after, limit, about))
 
     def wakes(self, until: int, limit: int) -> list[RunRow]:
         """Waiting and in-doubt runs whose ``wake`` is not later than ``until`` (us), earliest first."""
@@ -242,17 +312,6 @@ class SqliteReads:
     def agents(self) -> list[str]:
         """Names of the agents that have runs."""
         return [name for (name,) in self._rows("SELECT DISTINCT agent FROM runs ORDER BY agent")]
-
-    def mailed(self) -> list[int]:
-        """Waiting and in-doubt runs that have mail addressed to them, or to their (agent, key), and done ones that have answers."""
-        sql = (
-            "SELECT run FROM runs WHERE run IN (SELECT run FROM mail WHERE run IS NOT NULL "
-            'UNION SELECT r.run FROM mail m JOIN runs r ON r.agent = m.agent AND r."key" = m."key" '
-            f"WHERE m.run IS NULL AND r.{OPEN} AND r.status IN {WAITING}) AND +status IN {WAITING} "
-            "UNION SELECT run FROM runs WHERE run IN (SELECT run FROM mail WHERE run IS NOT NULL AND kind = 'reply') "
-            "AND +status = 'done' ORDER BY run"
-        )
-        return [run for (run,) in self._rows(sql)]
 
     def askers(self) -> list[RunRow]:
         """Waiting and in-doubt runs that wait for an ``ask``: their ``awaits`` has an item of that kind."""

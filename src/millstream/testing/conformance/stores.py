@@ -49,6 +49,7 @@ from millstream.core.tables import (
     SourceRow,
     StateRow,
     Table,
+    Wait,
 )
 from millstream.engine.ports import Store
 from millstream.errors import CommitFailed, CommitRefused, StoreError
@@ -70,6 +71,12 @@ TEXTS = [
 
 NUMBERS = [0, 1, -1, 255, 1 << 31, 1 << 32, (1 << 53) + 1, 1 << 62, (1 << 63) - 1, -(1 << 63)]
 """Integers that must come back as they were given."""
+
+SIGNALS: list[tuple[str, str | None]] = [("approval", None), ("approval", "x"), ("approval", "y"), ("ask", None), ("ask", "x")]
+"""Name of a signal, and what it is about."""
+
+WAITS: list[Wait] = [("r#1", "receive", name, about) for name, about in SIGNALS] + [("a#1", "ask", "approval", "bob")]
+"""What a run may wait for."""
 
 AMOUNTS = [1, 2, 4, 5, 63, 64, 65, 255, 256, 257, 1_000]
 """Rows a commit: at and beside the sizes in which a store may group them."""
@@ -147,11 +154,13 @@ def contents(store: Store) -> dict[str, Any]:
         "single lines": [store.lines([key], 1_000) for key in keys],
         "scan": store.scan_lines(-1, 10_000),
         "histories": store.histories(numbers),
-        "waiting": [store.waiting(*key) for key in keys],
-        "mail": [store.mail(*key) for key in keys],
+        "waiting": [store.waiting(*key, 1_000) for key in keys],
+        "receivers": [store.receivers(*key, name, about, 1_000) for key in keys for name, about in SIGNALS],
+        "mail": store.mail(-1, 10_000),
+        "awaited mail": store.mail(-1, 10_000, awaited=True),
+        "mail for runs": [store.mail_for(row.run, row.agent, row.key, wait, -1, 1_000) for row in runs for wait in WAITS],
         "wakes": store.wakes(1 << 62, 10_000),
         "diverged": store.diverged(("", "", 0), 10_000),
-        "mailed": store.mailed(),
         "askers": store.askers(),
         "seen": store.forget_seen("orders", 1 << 62, 10_000),
         "backlog": store.backlog_bytes(),
@@ -166,6 +175,10 @@ def contents(store: Store) -> dict[str, Any]:
         "events": store.events([row.event for row in runs]),
         "emitted": [store.emitted(number) for number in numbers],
     }
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
 
 
 def sample() -> Commit:
@@ -239,7 +252,7 @@ class StoreSuite:
         assert store.events([1, 2]) == [event(1), emitted]
         assert store.emitted(1) == [emitted]
         assert store.state("fulfil", "ada") == state()
-        assert store.mail("fulfil", "ada") == [mail(1), mail(2, run=1, kind="reply")]
+        assert store.mail(0, 9) == [mail(1), mail(2, run=1, kind="reply")]
         assert store.doubts() == [doubt(1)]
         assert store.seen("orders", ["o-1", "o-2"]) == {"o-1"}
         assert store.sources() == [SourceRow("orders", "8", 2, 0, 0, 0)]
@@ -256,7 +269,7 @@ class StoreSuite:
             history.run,
             history.event,
             history.records[0],
-            history.mail[0],
+            store.mail(0, 9)[0],
             line.state,
             line.line[0],
             *store.doubts(),
@@ -287,7 +300,7 @@ class StoreSuite:
         (history,) = store.histories([1])
         assert (history.run.agent, history.run.key, history.event.payload) == (text, text, text)
         assert (history.records[0].args, history.records[0].result) == (text, text)
-        assert history.mail[0].payload == text
+        assert store.mail(0, 9)[0].payload == text
         assert store.lines([(text, text)], 4)[0].state == state(agent=text, key=text, payload=text)
         assert store.lines([("no", "no"), (text, text)], 4)[1].line == [run(1, agent=text, key=text)]
         assert store.seen(text, [text, "other"]) == {text}
@@ -355,7 +368,7 @@ class StoreSuite:
             gone.delete(SEEN, ("s", f"i{number}"))
             gone.delete(STATES, ("fulfil", f"k{number}"))
         store.write(gone)
-        assert store.mail("fulfil", "ada") == [mail(amount)]
+        assert store.mail(0, 9_999) == [mail(amount)]
         assert store.forget_seen("s", 9, 9_999) == [f"i{amount}"]
         assert [line.state for line in store.lines(keys, 1) if line.state] == [state(f"k{amount}")]
 
@@ -374,7 +387,7 @@ class StoreSuite:
         store.write(commit((RUNS, run(1, status="waiting", wake=5, awaits="[]", error="{}", started=1))))
         store.write(commit((RUNS, run(1, turn=None, status="done", finished=9))))
         assert store.run(1) == run(1, turn=None, status="done", finished=9)
-        assert store.waiting("fulfil", "ada") == store.wakes(99, 9) == store.scan_lines(-1, 9) == []
+        assert store.waiting("fulfil", "ada", 9) == store.wakes(99, 9) == store.scan_lines(-1, 9) == []
 
     def test_the_last_put_of_a_commit_wins(self, store: Store) -> None:
         made = Commit(1)
@@ -385,7 +398,7 @@ class StoreSuite:
 
     def test_a_delete_after_a_put_deletes(self, store: Store) -> None:
         store.write(commit((MAIL, mail(1)), (MAIL, mail(2)), delete=((MAIL, (1,)),)))
-        assert store.mail("fulfil", "ada") == [mail(2)]
+        assert store.mail(0, 9) == [mail(2)]
 
     def test_a_put_after_a_delete_puts(self, store: Store) -> None:
         store.write(commit((MAIL, mail(1))))
@@ -393,7 +406,7 @@ class StoreSuite:
         made.delete(MAIL, (1,))
         made.put(MAIL, mail(1, name="other"))
         store.write(made)
-        assert store.mail("fulfil", "ada") == [mail(1, name="other")]
+        assert store.mail(0, 9) == [mail(1, name="other")]
 
     def test_a_delete_of_what_is_not_there_is_harmless(self, store: Store) -> None:
         store.write(sample())
@@ -561,7 +574,7 @@ class StoreSuite:
 
     # runs and what belongs to them
 
-    def test_a_history_holds_event_journal_and_mail(self, store: Store) -> None:
+    def test_a_history_holds_event_and_journal(self, store: Store) -> None:
         store.write(
             commit(
                 *((EVENTS, event(number)) for number in (1, 2, 3)),
@@ -570,18 +583,13 @@ class StoreSuite:
                 (RECORDS, record(1, 1)),
                 (RECORDS, record(2, 2)),
                 (RECORDS, record(4, 1, generation=1)),
-                (MAIL, mail(4)),
-                (MAIL, mail(2, run=1)),
-                (MAIL, mail(3, run=2)),
-                (MAIL, mail(1, key="bob")),
             )
         )
         third, first = store.histories([3, 99, 1])
         assert (third.run, third.event) == (run(3, event=3, key="bob"), event(3))
-        assert (third.records, third.mail) == ([], [mail(1, key="bob")])
+        assert third.records == []
         assert (first.run, first.event) == (run(1), event(1))
         assert first.records == [record(1, 1), record(3, 1), record(4, 1, generation=1)]
-        assert first.mail == [mail(2, run=1), mail(4)]
         assert store.histories([]) == []
 
     def test_a_run_without_its_event_is_an_error(self, store: Store) -> None:
@@ -593,9 +601,10 @@ class StoreSuite:
         statuses = ["queued", "running", "waiting", "in_doubt", "failed", "diverged", "done", "cancelled"]
         store.write(commit(*((RUNS, run(9 - number, status=status)) for number, status in enumerate(statuses))))
         store.write(commit((RUNS, run(20, status="waiting", turn=None)), (RUNS, run(21, status="waiting", key="bob"))))
-        assert [row.run for row in store.waiting("fulfil", "ada")] == [6, 7, 20]
-        assert [row.run for row in store.waiting("fulfil", "bob")] == [21]
-        assert store.waiting("other", "ada") == []
+        assert [row.run for row in store.waiting("fulfil", "ada", 9)] == [6, 7, 20]
+        assert [row.run for row in store.waiting("fulfil", "ada", 2)] == [6, 7]
+        assert [row.run for row in store.waiting("fulfil", "bob", 9)] == [21]
+        assert store.waiting("other", "ada", 9) == []
 
     def test_wakes_come_earliest_first(self, store: Store) -> None:
         wakes = {1: 50, 2: 10, 3: None, 4: 30, 5: 30, 6: 31}
@@ -618,22 +627,125 @@ class StoreSuite:
         store.write(commit((RUNS, diverged[1]._replace(status="queued"))))
         assert [row.run for row in store.diverged(("fulfil", "", 5), 9)] == [4, 1]
 
-    def test_runs_that_have_mail_are_found(self, store: Store) -> None:
+    def test_who_waits_for_just_this_is_found_before_who_takes_any(self, store: Store) -> None:
+        waits = {
+            1: [["r", "receive", "approval", None]],
+            2: [["r", "receive", "approval", "x"]],
+            3: [["r", "receive", "approval", "y"]],
+            4: [["r", "receive", "other", None], ["s", "receive", "approval", None], ["t", "receive", "approval", "x"]],
+            5: [["r", "receive", "other", "x"]],
+            6: [["r", "ask", "approval", "x"]],
+            7: None,
+            8: [["r", "receive", "approval", "x"]],
+            9: [["r", "receive", "approval", None]],
+        }
+        rows = [run(number, status="waiting", awaits=_json(wait), turn=None) for number, wait in waits.items()]
+        store.write(commit(*((RUNS, row) for row in reversed(rows)), (RUNS, rows[7]._replace(status="in_doubt"))))
+
+        def found(name: str, about: str | None, limit: int = 9) -> list[int]:
+            return [row.run for row in store.receivers("fulfil", "ada", name, about, limit)]
+
+        assert found("approval", "x") == [2, 4, 8, 1, 9]
+        assert found("approval", "x", limit=4) == [2, 4, 8, 1]
+        assert found("approval", "x", limit=1) == [2]
+        assert found("approval", "y") == [3, 1, 4, 9]
+        assert found("approval", None) == found("approval", "z") == [1, 4, 9]
+        assert found("approval", None, limit=2) == [1, 4]
+        assert found("other", "x") == [5, 4]
+        assert found("nothing", None) == []
+        assert store.receivers("fulfil", "bob", "approval", None, 9) == store.receivers("other", "ada", "approval", None, 9) == []
+        for number, status in ((1, "queued"), (2, "running"), (4, "done"), (8, "failed"), (9, "cancelled")):
+            store.write(commit((RUNS, rows[number - 1]._replace(status=status, turn=None))))
+        assert found("approval", "x") == []
+        store.write(commit((RUNS, rows[1]._replace(awaits=_json(waits[3])))))
+        assert found("approval", "y") == [2, 3]
+        assert found("approval", "x") == []
+
+    @pytest.mark.parametrize("amount", range(1, 7))
+    def test_a_run_is_found_by_each_of_the_things_that_it_waits_for(self, store: Store, amount: int) -> None:
+        waits: list[Wait] = [(f"r{place}", "receive", f"name {place}", None if place % 2 else "x") for place in range(amount)]
+        store.write(commit((RUNS, run(1, status="waiting", awaits=_json(waits), turn=None)), (MAIL, mail(1, name="none"))))
+        for place, (_, _, name, about) in enumerate(waits):
+            store.write(commit((MAIL, mail(9 + place, name=name, about="x"))))
+            assert [row.run for row in store.receivers("fulfil", "ada", name, "x", 9)] == [1]
+            assert [row.run for row in store.receivers("fulfil", "ada", name, "z", 9)] == ([] if about else [1])
+        assert [row.mail for row in store.mail(0, 99, awaited=True)] == [9 + place for place in range(amount)]
+
+    @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+    def test_signals_are_found_whatever_their_name_is_and_what_they_are_about(self, store: Store, text: str) -> None:
+        waits = [[["r", "receive", text, text]], [["r", "receive", text, None]], [["r", "receive", "n", text + " "]]]
+        runs = [run(number, status="waiting", awaits=_json(wait), turn=None) for number, wait in enumerate(waits, 1)]
+        store.write(commit(*((RUNS, row) for row in runs), (MAIL, mail(1, name=text, about=text)), (MAIL, mail(2, about=text))))
+        assert [row.run for row in store.receivers("fulfil", "ada", text, text, 9)] == [1, 2]
+        assert [row.run for row in store.receivers("fulfil", "ada", text, text + " ", 9)] == [2]
+        assert [row.run for row in store.receivers("fulfil", "ada", "n", text, 9)] == []
+        assert [row.mail for row in store.mail_for(1, "fulfil", "ada", ("r", "receive", text, text), 0, 9)] == [1]
+        assert [row.mail for row in store.mail(0, 9, awaited=True)] == [1]
+
+    def test_mail_that_somebody_waits_for_is_told_from_other_mail(self, store: Store) -> None:
+        for_x, for_any = [["r#1", "receive", "approval", "x"]], [["r#1", "receive", "approval", None]]
         store.write(
             commit(
-                *((RUNS, run(number, status="waiting")) for number in (1, 2, 3)),
-                (RUNS, run(4, status="in_doubt", turn=None)),
-                (RUNS, run(5, status="running")),
-                *((RUNS, run(number, status="waiting", key="bob")) for number in (6, 7)),
-                (RUNS, run(8, status="done", key="bob")),
-                *((MAIL, mail(number, run=to)) for number, to in enumerate((4, 2, 2, 5, 77))),
+                (RUNS, run(1, status="waiting", awaits=_json(for_x), turn=None)),
+                (RUNS, run(2, status="in_doubt", awaits=_json([["ask#1", "ask", "other", "bob"], *for_any]), key="bob")),
+                (RUNS, run(3, status="queued", awaits=_json(for_any), key="cid")),
+                (MAIL, mail(1)),  # about nothing: run 1 does not take it
+                (MAIL, mail(2, about="x")),
+                (MAIL, mail(3, about="y")),
+                (MAIL, mail(4, about="x", name="other")),
+                (MAIL, mail(5, about="x", run=1)),
+                (MAIL, mail(6, about="x", run=2)),  # of another key than its run
+                (MAIL, mail(7, key="bob", about="y")),
+                (MAIL, mail(8, key="bob", run=2)),
+                (MAIL, mail(9, key="bob", run=2, kind="reply", name="ask#1")),
+                (MAIL, mail(10, key="bob", run=2, kind="reply", name="approval")),
+                (MAIL, mail(11, key="bob", run=2, name="ask#1")),
+                (MAIL, mail(12, key="bob", run=77)),
+                (MAIL, mail(13, key="cid")),
+                (MAIL, mail(14, key="cid", run=3)),
             )
         )
-        assert store.mailed() == [2, 4]
-        store.write(commit((MAIL, mail(9, key="bob"))))
-        assert store.mailed() == [2, 4, 6, 7]
-        store.write(commit((MAIL, mail(10, run=8)), (MAIL, mail(11, run=8, kind="reply")), (MAIL, mail(12, run=5, kind="reply"))))
-        assert store.mailed() == [2, 4, 6, 7, 8], "of a run that is done answers count, and signals do not"
+        assert [row.mail for row in store.mail(0, 99, awaited=True)] == [2, 5, 7, 8, 9]
+        of_one_that_is_done = mail(15, key="bob", run=4, kind="reply", name="ask#1")
+        store.write(
+            commit((RUNS, run(4, status="done", key="bob")), (MAIL, of_one_that_is_done), (MAIL, mail(16, key="bob", run=4)))
+        )
+        assert [row.mail for row in store.mail(9, 99, awaited=True)] == [15], "an answer that nobody will take, and no signal"
+        store.write(commit(delete=((MAIL, (15,)), (MAIL, (16,)))))
+        assert [row.mail for row in store.mail(5, 2, awaited=True)] == [7, 8]
+        assert [row.mail for row in store.mail(0, 99)] == list(range(1, 15))
+        assert store.mail(12, 1) == [mail(13, key="cid")]
+
+    def test_a_run_finds_the_mail_that_it_could_be_given(self, store: Store) -> None:
+        store.write(
+            commit(
+                (MAIL, mail(5)),
+                (MAIL, mail(4, about="x")),
+                (MAIL, mail(3, run=1, about="x")),
+                (MAIL, mail(2, run=2)),
+                (MAIL, mail(1, about="y")),
+                (MAIL, mail(6, name="other")),
+                (MAIL, mail(7, run=1, kind="reply", name="approval")),
+                (MAIL, mail(8, run=1, kind="reply", name="ask#1")),
+                (MAIL, mail(9, run=2, kind="reply", name="ask#1")),
+                (MAIL, mail(10, key="bob")),
+            )
+        )
+
+        def found(wait: Wait, after: int = 0, limit: int = 9, run: int = 1) -> list[int]:
+            return [row.mail for row in store.mail_for(run, "fulfil", "ada", wait, after, limit)]
+
+        for_any: Wait = ("r", "receive", "approval", None)
+        assert found(for_any) == [1, 3, 4, 5]
+        assert found(for_any, limit=2) == [1, 3]
+        assert found(for_any, after=3) == [4, 5]
+        assert found(for_any, run=2) == [1, 2, 4, 5]
+        assert found(("r", "receive", "approval", "x")) == [3, 4]
+        assert found(("r", "receive", "approval", "x"), limit=1) == [3]
+        assert found(("r", "receive", "approval", "x"), after=3) == [4]
+        assert found(("ask#1", "ask", "other", "bob")) == [8]
+        assert found(("ask#1", "ask", "other", "bob"), after=8) == []
+        assert found(("ask#2", "ask", "other", "bob")) == []
 
     def test_a_run_that_only_sleeps_is_told_from_others(self, store: Store) -> None:
         store.write(
@@ -664,8 +776,7 @@ class StoreSuite:
 
     def test_mail_comes_in_the_order_it_was_sent(self, store: Store) -> None:
         store.write(commit(*((MAIL, mail(number)) for number in (3, 1, 2)), (MAIL, mail(4, key="bob"))))
-        assert [row.mail for row in store.mail("fulfil", "ada")] == [1, 2, 3]
-        assert store.mail("other", "ada") == []
+        assert [row.mail for row in store.mail(0, 9)] == [1, 2, 3, 4]
         keys = [("fulfil", "ada"), ("other", "ada"), ("fulfil", "bob")]
         assert [line.mailed for line in store.lines(keys, 1)] == [True, False, True]
         assert [store.lines([key], 1)[0].mailed for key in keys] == [True, False, True]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from millstream.core import runs as r
 from millstream.core.commands import Answer, Deliver, Output, Perform, Start
 from millstream.core.effects import Effect, Ended
-from millstream.core.facts import Advanced, Durable, Returned
+from millstream.core.facts import Advanced, Durable, Returned, WaitingLoaded
 from millstream.core.graph import ToolSpec
 from millstream.core.identity import run_id
 from millstream.core.tables import EVENTS, RECORDS, RUNS, STATES, Commit, RecordRow, RunRow
@@ -295,7 +295,7 @@ class Audit:
             )
 
     def answered(self, life: Life, command: Answer) -> None:
-        if command.error is None and type(life.fact) is not Durable:
+        if command.error is None and type(life.fact) not in (Durable, WaitingLoaded):  # a signal that is durable is offered
             raise Violation("durable-answer", f"token {command.token} is answered before a commit")
 
     # --- what becomes durable -------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from millstream.core.commands import (
     Probe,
     PutAway,
     ScanLines,
+    ScanMail,
     Start,
     WakeAt,
 )
@@ -182,7 +183,9 @@ class Life:
             Answer: self._answer,
             Pause: self._pause,
             Note: lambda command: self.notes.append(command.text),
-            **dict.fromkeys((LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, LoadWakes, LoadDiverged), load),
+            **dict.fromkeys(
+                (LoadLines, LoadLine, ScanLines, LoadRuns, LoadMail, LoadWaiting, ScanMail, LoadWakes, LoadDiverged), load
+            ),
         }
         audit.born(self)
         self.feed(opened)

@@ -28,7 +28,7 @@ def line_of(thing: Any) -> str:
         read = [(again.letter.letter, again.batch.ids) for again in thing.letters]
         fields.update(letters=read, known={source: sorted(ids) for source, ids in thing.known.items()})
     elif isinstance(thing, RunsLoaded):
-        fields["histories"] = [(h.run.run, h.run.status, h.run.turn, len(h.records), len(h.mail)) for h in thing.histories]
+        fields["histories"] = [(h.run.run, h.run.status, h.run.turn, len(h.records)) for h in thing.histories]
     elif isinstance(thing, LinesLoaded):
         fields["lines"] = [
             (found.agent, found.key, [(row.run, row.status) for row in found.line], found.more) for found in thing.lines
@@ -38,7 +38,8 @@ def line_of(thing: Any) -> str:
     elif isinstance(thing, LinesScanned | DivergedLoaded):
         fields["rows"] = [(row.run, row.agent, row.key, row.status) for row in thing.rows]
     elif isinstance(thing, WaitingLoaded):
-        fields.update(rows=[(row.run, row.status, row.awaits) for row in thing.rows], mail=thing.mail.mail)
+        found = [[(row.run, row.status, row.awaits) for row in rows] for rows in thing.rows]
+        fields.update(offers=[(offer.run, offer.name, offer.about, offer.mail) for offer in thing.offers], rows=found)
     elif isinstance(thing, Advanced):
         end = thing.end
         fields["calls"] = [(call.step, call.kind) for call in thing.calls]
