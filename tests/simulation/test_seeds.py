@@ -11,7 +11,7 @@ import pytest
 
 from millstream.testing.simulator import simulate
 
-CHUNK = 125
+CHUNK = 250
 SEEDS = 2_000
 HAPPENED = (
     "crash",
