@@ -165,7 +165,9 @@ def test_an_answer_that_a_crash_has_left_is_found_at_the_next_start() -> None:
     with AppRun(app) as world:
         world.send(source, {"k": "one", "id": 1})
         world.settle()
-        left = MailRow((1 << 32) + 99_999, 0, "a", "one", world.run("a")._number, "reply", "ask.slow", None, "x", None, 0, 0, "1", None)
+        left = MailRow(
+            (1 << 32) + 99_999, 0, "a", "one", world.run("a")._number, "reply", "ask.slow", None, "x", None, 0, 0, "1", None
+        )
         commit = Commit(1)
         commit.put(MAIL, left)
         world._store.write(commit)

@@ -567,6 +567,36 @@ def test_the_hooks_of_async_generators_are_restored() -> None:
     assert sys.get_asyncgen_hooks() == before
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["told which loop runs outside", "not told"])
+def test_whichever_loop_ran_before_runs_again(told: bool) -> None:
+    async def engine() -> None:
+        outside = asyncio.get_running_loop()
+        loop = RunLoop(7, NOW)
+        loop.outer = outside if told else None
+        seen: list[Any] = []
+
+        async def handler() -> None:
+            seen.extend((asyncio.get_running_loop(), runloop.driven()))
+
+        loop.start(handler())
+        loop.drain()
+        assert seen == [loop, loop]
+        assert (asyncio.get_running_loop(), runloop.driven()) == (outside, None)
+        loop.put_away(AWAY)
+
+    asyncio.run(engine())
+
+
+def test_a_loop_that_is_said_to_run_outside_and_does_not_is_not_set_running() -> None:
+    loop = RunLoop(7, NOW)
+    loop.outer = asyncio.new_event_loop()
+    loop.start(asyncio.sleep(0))
+    loop.drain()
+    assert asyncio._get_running_loop() is None
+    loop.put_away(AWAY)
+    loop.outer.close()
+
+
 def test_a_loop_cannot_be_driven_from_within_its_run() -> None:
     async def handler() -> None:
         for drive in (this().drain, lambda: this().put_away(AWAY)):
