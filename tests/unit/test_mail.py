@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from millstream import App, Context, Effect, jsonl, tool
+from millstream.core.desk import Limits
 from millstream.core.facts import Signalled
 from millstream.core.identity import parse_run_id
-from millstream.core.mail import READ
+from millstream.core.mail import READ, Mail
 from millstream.core.tables import MAIL, Commit, MailRow
 from millstream.stores.memory import MemoryStore
 from millstream.testing import AppRun
@@ -344,3 +345,32 @@ def test_what_a_run_reads_of_its_mail_does_not_grow_with_the_mail_of_its_key(mon
     few, many = rows_of_a_run(100), rows_of_a_run(500)
     assert many <= few * 1.2, "rows a run"
     assert many < 50  # a page, as much as runs before it have taken that is not durable yet
+
+
+def test_what_earlier_lives_have_left_is_read_as_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start would else hold all of it in memory: there may be any amount."""
+    count, page = 60, 5
+    app, source, _ = approvals()
+    held: list[int] = []
+    promise = Mail._promise
+
+    def promised(self: Mail, *args: Any) -> None:
+        promise(self, *args)
+        held.append(len(self._promised_to) + len(self._offered))
+
+    monkeypatch.setattr(Mail, "_promise", promised)
+    with AppRun(app, limits=Limits(page=page)) as world:
+        world.send(source, *[{"k": "one", "id": f"e{n}", "about": str(n)} for n in range(count)])
+        world.settle()
+        left = Commit(1)
+        for n in range(count):
+            left.put(
+                MAIL,
+                MailRow((1 << 32) + 99_000 + n, 0, "a", "one", None, "signal", "approval", str(n), "x", None, 0, 0, f"{n}", None),
+            )
+        world._store.write(left)
+        world.crash()
+        world.settle()
+        assert outputs(world, count) == [[n] for n in range(count)]
+        assert len(held) == count
+        assert max(held) < 2 * page

@@ -118,7 +118,7 @@ class Machine:
             self.suspects.start_next()
         if self._diverged is not None:
             self._read_diverged(self._diverged)
-        if self.mail.offers:
+        if self.mail.offers or self.mail.scanned_to is not None:
             self.mail.flush()
         lines.flush()
         if self._paused is not None or type(fact) in GROWS:
@@ -161,7 +161,8 @@ class Machine:
     def quiet(self) -> bool:
         """Nothing can go on by itself: no handler runs, nothing is loaded, queued, or about to be written."""
         lines, desk = self.lines, self.desk
-        moves = lines.running or lines.ready or lines.waking or lines.scanning or self._diverged is not None
+        reads = lines.scanning or self._diverged is not None or self.mail.scanned_to is not None
+        moves = lines.running or lines.ready or lines.waking or reads
         return not (moves or desk.commit or desk.cut or desk.in_flight)
 
     def next_wake_up(self) -> int | None:

@@ -66,6 +66,7 @@ class Mail:
         self._offered: dict[int, tuple[MailRow, int | None]] = {}  # by number; and the token of who waits for an answer
         self._promised: dict[int, dict[str, MailRow | None]] = {}  # run -> {step: what it is brought back for; None: taken}
         self._promised_to: dict[int, tuple[int, str]] = {}  # the same by number of the mail
+        self.scanned_to: int | None = None  # mail of earlier lives behind this is still to be read and offered
         self._left: set[int] = set()  # runs that are done, and may have left answers to their asks
 
     # --- signals --------------------------------------------------------------------------------------------------
@@ -156,13 +157,16 @@ class Mail:
         self._offered[mail.mail] = (mail, token)
 
     def flush(self) -> None:
-        """Ask the store who waits for what is durable."""
+        """Ask the store who waits for what is durable, and read on in what earlier lives have left when the last page is taken."""
+        page = self.desk.limits.page
+        if self.scanned_to is not None and len(self._offered) + len(self._promised_to) < page:
+            self.desk.say(ScanMail(self.scanned_to, page, 0))
+            self.scanned_to = None
         for after in [number for number in self.offers if number <= self.desk.durable]:
             offers = [
                 Offer(agent, key, run, name, about, mail, 2 * len(mail) + 2)  # some of those found will be on their way already
                 for (agent, key, run, _, name, about), mail in self.offers.pop(after).items()
             ]
-            page = self.desk.limits.page
             for start in range(0, len(offers), page):
                 self.desk.say(LoadWaiting(offers[start : start + page], after))
 
@@ -255,7 +259,7 @@ class Mail:
             if mail.mail < self._first and not any(mail.mail in changed for changed in news):
                 self._offer(mail, 0)
         if not fact.ended:
-            self.desk.say(ScanMail(fact.rows[-1].mail, self.desk.limits.page, 0))
+            self.scanned_to = fact.rows[-1].mail
 
     @staticmethod
     def fits(mail: MailRow, run: int, step: str, kind: str, name: str, about: str | None) -> bool:
