@@ -344,7 +344,7 @@ def test_large_letters_make_commits_end_early() -> None:
     app.source("in", jsonl("in"), key="k")
     machine = Machine(app.graph())
     batch = EventBatch([], [], [], [], [], [])
-    for _ in range(20):
+    for _ in range(40):
         machine.handle(Arrived(1, "in", batch, [Rejected(1, "bad", "x" * LETTER_BYTES, LETTER_BYTES)], "1"))
     assert len(machine.desk.cut) >= 2
 

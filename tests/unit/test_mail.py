@@ -72,7 +72,7 @@ def test_what_was_promised_to_a_run_that_is_cancelled_meanwhile_is_for_the_next_
         world.settle()
         world.send(source, {"k": "one", "id": "busy"})
         world.advance("1s")
-        first, promised = world.run_of("first"), world._alive.engine.machine.mail._promised
+        first, promised = world.run_of("first"), world._alive.engine.machine.mail.promised
         world.signal(agent, "go", "went", key="one")
         world.advance("1s")
         assert list(promised) == [parse_run_id(first.expect("queued").id).number]  # and waits for its turn
@@ -356,7 +356,7 @@ def test_what_earlier_lives_have_left_is_read_as_it_is_taken(monkeypatch: pytest
 
     def promised(self: Mail, *args: Any) -> None:
         promise(self, *args)
-        held.append(len(self._promised_to) + len(self._offered))
+        held.append(len(self._offered))
 
     monkeypatch.setattr(Mail, "_promise", promised)
     with AppRun(app, limits=Limits(page=page)) as world:

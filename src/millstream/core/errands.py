@@ -31,7 +31,14 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
     token: None = None
 
 
-Errand = Settled | CancelRequested | RetryRequested | Poison | Evidence
+class CodeChanged(msgspec.Struct, frozen=True, gc=False):
+    """The agent of a diverged run has other code now."""
+
+    run: int
+    token: None = None
+
+
+Errand = Settled | CancelRequested | RetryRequested | Poison | Evidence | CodeChanged
 
 
 class Errands:
@@ -74,7 +81,7 @@ class Errands:
         for errand in self._waiting.pop(run.number, ()):
             self.to_stored(run, errand)
             as_it_was = (run.status, run.generation) == (row.status, row.generation)
-            if isinstance(errand, Evidence) and as_it_was and run.status in r.ENDED:
+            if as_it_was and run.status in r.ENDED:
                 self.desk.commit.put(RUNS, row)  # who asks for the run now must wait for what was recorded of it
 
     def answer(self, errand: Errand, error: str | None = None) -> None:
@@ -97,7 +104,7 @@ class Errands:
             self.answer(errand)
         elif isinstance(errand, Evidence):
             self.lifecycle.steps.late(run, errand.end)
-        else:
+        elif not isinstance(errand, CodeChanged):
             self.answer(errand, f"run {run.id} is {run.status}; only failed, diverged and cancelled runs can be retried")
 
     def to_stored(self, run: Run, errand: Errand) -> None:
@@ -111,6 +118,9 @@ class Errands:
         elif isinstance(errand, Evidence):
             if self.lifecycle.steps.late(run, errand.end):
                 self._tell_stored(run, None)
+        elif isinstance(errand, CodeChanged):
+            if run.status == r.DIVERGED:  # else somebody has cancelled it meanwhile
+                self._new_generation(run, "changed code")
         elif run.status in (r.FAILED, r.DIVERGED, r.CANCELLED):
             self._new_generation(run, errand.by)
             self.answer(errand)

@@ -340,6 +340,8 @@ class Lifecycle:
         if run.number not in self.residents:
             return  # what its step came to has parked it
         timer = run.timer
+        if self.mail.promised and not run.in_hand:
+            self.mail.let_go(run, but_waited_for=True)
         if run.unread and run.waits and not run.in_hand:
             self.mail.look(run)
         if run.open or run.asking_mail or run.in_hand:

@@ -18,6 +18,7 @@ from typing import Any
 
 from millstream.core.commands import LoadDiverged, LoadWakes, Pause, Perform, WakeAt
 from millstream.core.desk import Desk, Limits
+from millstream.core.errands import CodeChanged
 from millstream.core.facts import (
     Advanced,
     Arrived,
@@ -197,7 +198,7 @@ class Machine:
         for row in fact.rows:
             agent = self.desk.graph.agents.get(row.agent)
             if agent is not None and agent.fingerprint != row.fingerprint:
-                self.lifecycle.errands.run(RetryRequested(fact.at, row.run, by="changed code"))
+                self.lifecycle.errands.run(CodeChanged(row.run))
 
     def _durable(self, fact: Durable) -> None:
         desk = self.desk

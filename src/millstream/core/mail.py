@@ -64,7 +64,7 @@ class Mail:
         self._recent: dict[str, None] = {}  # ids of signals that may not be durable yet
         self.offers: dict[int, dict[Sort, list[int]]] = {}  # to be offered when this commit is durable
         self._offered: dict[int, tuple[MailRow, int | None]] = {}  # by number; and the token of who waits for an answer
-        self._promised: dict[int, dict[str, MailRow | None]] = {}  # run -> {step: what it is brought back for; None: taken}
+        self.promised: dict[int, dict[str, MailRow | None]] = {}  # run -> {step: what it is brought back for; None: taken}
         self._promised_to: dict[int, tuple[int, str]] = {}  # the same by number of the mail
         self.scanned_to: int | None = None  # mail of earlier lives behind this is still to be read and offered
         self._left: set[int] = set()  # runs that are done, and may have left answers to their asks
@@ -137,12 +137,21 @@ class Mail:
         if instance is not None:
             instance.mailed = True
         if run is not None:
-            if run.known != {}:
-                run.mail.append(mail)  # else it is read with the others
+            if run.known != {}:  # else it is read with the others
+                self._keep(run, mail)
             run.unread = True
             if mail.run is not None and token is None:
                 return  # it looks itself
         self._offer(mail, self.desk.commit.number, token)
+
+    def _keep(self, run: Run, mail: MailRow) -> None:
+        """In memory, if the run waits for the like; else it is read when it does."""
+        waits = [wait_of(call) for call in run.waits.values()]
+        if any(self.fits(mail, run.number, *wait) for wait in waits):
+            run.mail.append(mail)
+        else:
+            run.known = {_sort(wait): _known(run, wait) for wait in waits}
+            run.mail = [kept for kept in run.mail if any(self.fits(kept, run.number, *wait) for wait in waits)]
 
     def _changed(self, mail: MailRow, now: MailRow | None) -> None:
         place = (mail.agent, mail.key)
@@ -159,7 +168,7 @@ class Mail:
     def flush(self) -> None:
         """Ask the store who waits for what is durable, and read on in what earlier lives have left when the last page is taken."""
         page = self.desk.limits.page
-        if self.scanned_to is not None and len(self._offered) + len(self._promised_to) < page:
+        if self.scanned_to is not None and not self._offered:  # a promise may have to wait for a person
             self.desk.say(ScanMail(self.scanned_to, page, 0))
             self.scanned_to = None
         for after in [number for number in self.offers if number <= self.desk.durable]:
@@ -201,7 +210,7 @@ class Mail:
             put = self.desk.pending(RUNS, (row.run,))
             now = row if put is None else RunRow._make(put)
             if now.status in (r.WAITING, r.IN_DOUBT) and now.awaits is not None:
-                promised = self._promised.get(row.run, {})
+                promised = self.promised.get(row.run, {})
                 for step, kind, name, about in r.json_decode(now.awaits):
                     if step not in promised and self.fits(mail, row.run, step, kind, name, about):
                         found[about is None].append((row.run, step))
@@ -209,7 +218,7 @@ class Mail:
 
     def _promise(self, mail: MailRow, token: int | None, run: int, step: str) -> None:
         del self._offered[mail.mail]
-        self._promised.setdefault(run, {})[step] = mail
+        self.promised.setdefault(run, {})[step] = mail
         self._promised_to[mail.mail] = (run, step)
         if token is not None:
             self.desk.say(Answer(token))
@@ -217,22 +226,26 @@ class Mail:
 
     def is_promised(self, run: Run) -> bool:
         """Is a run in the store to be brought back for mail?"""
-        promised = self._promised.get(run.number)
+        promised = self.promised.get(run.number)
         return bool(promised and run.awaiting and any(step in promised for step, *_ in r.json_decode(run.awaiting)))
 
-    def let_go(self, run: Run) -> None:
-        """The run goes on without what it was promised: another one may wait for that."""
-        for step in list(self._promised.get(run.number, ())):
-            self._release(run.number, step)
+    def let_go(self, run: Run, *, but_waited_for: bool = False) -> None:
+        """The run goes on without what it was promised: another one may wait for that.
+
+        ``but_waited_for``: it keeps what it waits for. (Edited code may not ask for what it is brought back for.)
+        """
+        for step in list(self.promised.get(run.number, ())):
+            if not (but_waited_for and step in run.waits):
+                self._release(run.number, step)
 
     def _release(self, run: int, step: str, received: MailRow | None = None) -> None:
         """A step does not wait any more, or has received this."""
-        promised = self._promised.get(run)
+        promised = self.promised.get(run)
         if promised is None or step not in promised:
             return
         mail = promised.pop(step)
         if not promised:
-            del self._promised[run]
+            del self.promised[run]
         if mail is not None:
             del self._promised_to[mail.mail]
             if received is None or received.mail != mail.mail:
@@ -246,7 +259,7 @@ class Mail:
         promised = self._promised_to.pop(mail.mail, None)
         if promised is not None:
             run, step = promised
-            self._promised[run][step] = None
+            self.promised[run][step] = None
 
     def scan(self) -> None:
         """Offer what earlier lives have left, where somebody waits for it."""
@@ -279,8 +292,8 @@ class Mail:
     def look(self, run: Run) -> None:
         """Is there mail for what it waits for? First what it is brought back for; else what has come first."""
         run.unread = False
-        for call in run.waits.values() if run.number in self._promised else ():
-            mail = self._promised.get(run.number, {}).get(call.step)
+        for call in run.waits.values() if run.number in self.promised else ():
+            mail = self.promised.get(run.number, {}).get(call.step)
             if mail is not None:
                 run.unread = True
                 self._consume(run, call, mail, stored=True)
@@ -288,7 +301,11 @@ class Mail:
             self._release(run.number, call.step)  # another run has it: it looks for itself
         if not run.instance.mailed:
             run.known = None
-        unknown = [wait_of(call) for call in run.waits.values() if self._first_for(run, wait_of(call)) is None]
+        unknown = []
+        for call in run.waits.values():
+            if self._first_for(run, wait_of(call)) is not None:
+                break
+            unknown.append(wait_of(call))
         waits = [(wait, known) for wait in unknown if (known := _known(run, wait)) < ALL]
         if not waits:
             self._match(run)
@@ -302,9 +319,8 @@ class Mail:
         if run is None:
             if fact.run in self._left:
                 self._left.discard(fact.run)
-                for rows in fact.mail:
-                    for answer in rows:
-                        self._discard(answer)
+                for answer in (row for rows in fact.mail for row in rows if row.kind == "reply" and row.run == fact.run):
+                    self._discard(answer)
             return
         run.asking_mail = False
         mail = {row.mail: row for row in run.mail}
@@ -366,7 +382,7 @@ class Mail:
     def abandon(self, run: Run, call: StepCall) -> None:
         """The handler waits for it no more."""
         run.waits.pop(call.step, None)
-        if call.step in self._promised.get(run.number, ()):
+        if call.step in self.promised.get(run.number, ()):
             self._release(run.number, call.step)
             run.unread = True  # another step of it may wait for that
         if call.kind == "ask":

@@ -47,7 +47,7 @@ def recall(run: Run, record: RecordRow, current: bool) -> None:
         # AT_MOST_ONCE: an attempt after this one would have an intent of its own; there is none (yet).
         step.granted = again and record.effect == Effect.AT_MOST_ONCE.value
         step.phase = Step.CALLED if record.effect == Effect.READ.value else Step.INTENT  # if in doubt: evidence has come
-        step.due = None if note.get("due") is None else (note["due"], note["next"])
+        step.due = None if note.get("due") is None or not current else (note["due"], note["next"])
         step.tries += note["ended"] not in USES_NONE_UP
     elif kind == r.DOUBTED:
         step.phase, step.ambiguous, step.attempts = Step.DOUBT, True, record.attempt
@@ -64,7 +64,8 @@ def recall(run: Run, record: RecordRow, current: bool) -> None:
         if record.error is None or step.given:
             step.outcome = record
         elif step.recorded.kind == r.INTENDED and record.effect is not None:
-            step.phase, step.ambiguous, step.granted = Step.CALLED, False, False  # what a retry tries again: the same request
+            # What a retry tries again: the same request, and as often as the first time.
+            step.phase, step.ambiguous, step.granted, step.tries = Step.CALLED, False, False, 0
         else:
             del run.steps[record.step]
 

@@ -172,6 +172,8 @@ class Steps:
         if step.call.kind != "tool":
             step.phase = Step.ABANDONED
             self.mail.abandon(run, step.call)
+            if step.call.kind == "receive" and not run.replaying:
+                self.delivered(run, step)
         elif run.replaying:
             if step.recorded is not None and step.phase in (Step.INTENT, Step.DOUBT):
                 return  # it was sent: its outcome is settled when the replay ends
@@ -207,6 +209,7 @@ class Steps:
             if step.busy:
                 self.desk.say(CancelAttempt(run.number, step.id))
         step.phase, step.due = Step.ABANDONED, None
+        self.delivered(run, step)
 
     # --- an attempt ended -----------------------------------------------------------------------------------------
 
@@ -232,7 +235,8 @@ class Steps:
         if behind is not None:
             if step.phase == Step.PERFORMING:
                 self._after_another(run, step, behind, fact)
-            return
+                return
+            step.busy = False  # what waited behind it is not wanted any more
         if step.phase == Step.INTENT:  # the next attempt is not sent yet: this is the code of an earlier start
             if fact.ended is Ended.SUCCEEDED and step.policy.effect is not Effect.READ:
                 step.busy = False
@@ -254,6 +258,8 @@ class Steps:
                 self.attempts.attempt(run, step, unwritten=True)
                 return
         if step.phase not in (Step.PERFORMING, Step.DOUBT):  # abandoned, or settled meanwhile
+            if not run.replaying:
+                self.delivered(run, step)
             if run.doubts and not run.replaying:
                 self.lifecycle.rest(run)  # perhaps it was this that kept it from being parked
             self.lifecycle.put_away_the_longest_idle()
@@ -467,7 +473,7 @@ class Steps:
 
     @staticmethod
     def delivered(run: Run, step: Step) -> None:
-        """A live handler has its outcome, and never asks for it again: the record keeps it, and memory does not grow with it."""
+        """A live handler has its outcome, or has given it up, and never asks for it again: memory does not grow with that."""
         if not step.busy:
             del run.steps[step.id]
 

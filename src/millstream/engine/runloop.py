@@ -169,7 +169,8 @@ class RunLoop(Refusing):
         """Become the running loop of this thread, inside whatever loop runs already."""
         if self._running:
             raise UsageError(f"run {self.name} is already running: its loop cannot be driven from within the run.")
-        loop, task = self.outer, None
+        run, task = _driven.get(self._thread), None
+        loop: asyncio.AbstractEventLoop | None = self.outer if run is None else run
         if loop is None or not loop.is_running():
             loop = asyncio._get_running_loop()
         if _ONE_CURRENT_TASK and loop is not None and asyncio.current_task(loop) is not None:
@@ -177,7 +178,6 @@ class RunLoop(Refusing):
         hooks = asyncgens.watch(loop is not None)
         asyncio._set_running_loop(self)
         self._running = True
-        run = _driven.get(self._thread)
         _driven[self._thread] = self
         return loop, run, task, hooks
 

@@ -664,7 +664,7 @@ class World:
         core = self.life.machine.mail
         if core.offers or core._offered:
             raise Violation("waits-rightly", f"mail that is offered: {core.offers} {core._offered}")
-        for number, steps in core._promised.items():
+        for number, steps in core.promised.items():
             promised: Any = store.run(number)
             if promised.status != "queued":  # behind another one: it has what it was promised when its turn comes
                 raise Violation("waits-rightly", f"run {number} is {promised.status}, and promised is {steps}")
