@@ -30,6 +30,8 @@ from millstream.stores.folder import SOCKET
 COMMAND = [sys.executable, "-m", "millstream"]
 
 APP = """
+import sys
+
 from millstream import INJECTED, App, Context, Effect, ToolCall, jsonl, tool
 
 app = App("orders")
@@ -48,6 +50,10 @@ def charge(id: str, call: ToolCall = INJECTED) -> str:
 async def fulfil(ctx: Context[dict], order: dict) -> dict:
     if order["id"] == "wrong":
         raise ValueError("no such article")
+    if order["id"] == "loops":
+        print("about to loop", file=sys.stderr, flush=True)
+        while True:
+            pass
     return {"order": order["id"], "receipt": await charge(order["id"])}
 
 
@@ -247,6 +253,15 @@ def test_a_second_ctrl_c_ends_it_at_once_and_the_next_run_goes_on(shop: Path, st
     let_go_on(shop)
     assert again.wait(30) == 0
     assert receipts(shop) == ["slow"]
+
+
+def test_a_second_ctrl_c_ends_it_also_when_a_handler_never_waits(shop: Path, start: Start) -> None:
+    engine = start(orders="loops")
+    line_with(engine, "about to loop")
+    engine.send_signal(signal.SIGINT)
+    engine.send_signal(signal.SIGTERM)
+    line_with(engine, "stopped at once")
+    assert engine.wait(30) == 130
 
 
 def test_after_kill_9_listings_work_and_the_same_command_goes_on(shop: Path, start: Start) -> None:

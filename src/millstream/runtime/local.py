@@ -6,9 +6,10 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 from millstream.core.desk import Limits
@@ -125,36 +126,52 @@ async def serve(
         at_once: called before the process ends at once, to leave the terminal as it was.
     """
     watcher: asyncio.Task[None] | None = None
+    signals = ExitStack()  # until the engine has closed: a second one ends that too
     try:
         async with engine(graph, folder, clock=clock, limits=limits, log=log, grace=grace, existing=existing) as running:
-            _stop_on_signals(running, grace, log, at_once)
+            signals.enter_context(_stopped_by_signals(running, grace, log, at_once))
             opened()
             running.start()
             if watch is not None:
                 watcher = asyncio.get_running_loop().create_task(watch(running))
             await running.run(until_idle=until_idle)
     finally:
+        signals.close()
         if watcher is not None:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
 
 
-def _stop_on_signals(running: Engine, grace: float, log: Log, at_once: Callable[[], None]) -> None:
+@contextmanager
+def _stopped_by_signals(running: Engine, grace: float, log: Log, at_once: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM end ``run``; a second one ends the process, whatever holds the loop up.
+
+    Not by ``loop.add_signal_handler``, which waits for a turn of the loop: a handler that never waits would not let one come.
+    """
     stops = 0
 
-    def stop() -> None:
+    def first() -> None:
+        log("info", f"stopping; steps in flight get {grace:g} s (again: at once)")
+        running.stop()
+
+    def stop(number: int, frame: FrameType | None) -> None:
         nonlocal stops
         stops += 1
         if stops == 1:
-            log("info", f"stopping; steps in flight get {grace:g} s (again: at once)")
-            running.stop()
-        else:
+            running.loop.call_soon_threadsafe(first)
+            return
+        try:
             log("warning", "stopped at once; what is committed is kept, and the next run goes on from there")
             at_once()
+        finally:
             os._exit(130)  # nothing that waits, in a handler or a thread, may hold it up
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        running.loop.add_signal_handler(number, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def visit(folder: Path, request: dict[str, Any], graph: Graph | None = None) -> Any:
