@@ -143,6 +143,10 @@ def test_no_runs_are_said_on_stderr(call: Call) -> None:
     assert call("runs", "--status", "diverged") == (0, "", "no runs of that kind\n")
 
 
+def test_of_an_agent_without_runs_is_said_which_have_some(call: Call) -> None:
+    assert call("runs", "--agent", "nobody") == (0, "", "no runs of that kind\n(there are runs of the agents fulfil)\n")
+
+
 def test_an_unknown_status_is_a_usage_error_that_lists_them(call: Call) -> None:
     code, out, err = call("runs", "--status", "broken")
     assert (code, out) == (2, "")

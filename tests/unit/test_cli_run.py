@@ -264,6 +264,14 @@ def test_a_second_ctrl_c_ends_it_also_when_a_handler_never_waits(shop: Path, sta
     assert engine.wait(30) == 130
 
 
+def test_runs_of_an_agent_that_is_not_in_the_app_any_more_are_told_of(shop: Path) -> None:
+    write_orders(shop, "wrong")
+    assert "which is not in the app" not in millstream(shop, "run", "app.py", "--until-idle").stderr
+    (shop / "app.py").write_text(APP.replace("fulfil", "deliver"))
+    told = millstream(shop, "run", "app.py", "--until-idle").stderr
+    assert "1 run of agent 'fulfil', which is not in the app: they stand still until it is" in told
+
+
 def test_after_kill_9_listings_work_and_the_same_command_goes_on(shop: Path, start: Start) -> None:
     engine = start("--until-idle", orders="a slow")
     wait_until_entered(shop)

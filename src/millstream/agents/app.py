@@ -55,14 +55,14 @@ class App:
         partitions: into how many parts keys are divided, a count from 1 to 65,536; fixed for the life of a store. A key is in part
             CRC-32 of its UTF-8 modulo the count, as librdkafka's ``consistent`` partitioner has it.
 
+    What goes wrong with an event of one of the streams ``doubts``, ``failures`` and ``dead_letters``, or with what an agent makes
+    of it, does not go into that stream again: it is kept and logged as everything else.
+
     Attributes:
         place: ``file:line`` of its declaration.
         doubts: a stream of the steps that came into doubt, as dicts.
         failures: a stream of the runs that failed, as dicts.
         dead_letters: a stream of the inputs that could not become events, as dicts.
-
-        What goes wrong with an event of one of these streams, or with what an agent makes of it, does not go into that stream
-        again: it is kept and logged as everything else.
 
     Raises:
         DeclarationError: the name, ``lifespan`` or ``partitions`` cannot be used.

@@ -102,6 +102,8 @@ def runs(
         if not shown:
             chosen = any(value is not None for value in (status, agent, key))
             tell("no runs" + (" of that kind" if chosen else " yet"))
+            if agent is not None and agent not in (known := store.agents()):
+                tell(f"(there are runs of the agents {', '.join(known)})" if known else "(there are no runs of any agent)")
             return
         by = _cancelled_by(store, [row for row, _ in shown if row.status == "cancelled"])
         rows = [_run_cells(row, event, by.get(row.run)) for row, event in shown]
@@ -129,7 +131,7 @@ def _run_cells(row: RunRow, event: EventRow | None, cancelled_by: str | None) ->
     return [
         id_of(row),
         row.agent,
-        row.key,
+        cut(row.key, 60),
         row.status,
         event_id,
         time_cell(row.created),

@@ -58,6 +58,8 @@ def signal(
     else:
         usage(f"a signal is RUN NAME JSON, or AGENT KEY NAME JSON; there are {count(len(words), 'word')}: {' '.join(words)}")
     value = _json(text, "the signal's value")
+    if not name:
+        usage("the NAME of the signal is empty: no handler waits for that (a variable of the shell that is not set?)")
     running, answer = _do(data, {"op": "signal", **to, "name": name, "value": value, "about": about, "id": id, "by": by or _me()})
     if answer == "duplicate":
         tell(f"a signal with the id {printable(id or '')} was sent before; nothing was done")

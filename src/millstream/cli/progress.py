@@ -73,6 +73,9 @@ class Progress:
         found = self._stored.words()
         if found:
             self.line("info", f"goes on with what is there: {found}")
+        for agent, number in self._stored.orphans(list(self.graph.agents)).items():
+            what = f"{count(number, 'run')} of agent {agent!r}, which is not in the app"
+            self.line("warning", f"{what}: they stand still until it is (renamed? give it name={agent!r})")
 
     def log(self, level: str, text: str) -> None:
         """Something that an operator should see."""
@@ -311,6 +314,10 @@ class Stored:
         except StoreError:
             pass  # if it matters, the engine says so
         return time.monotonic() - began
+
+    def orphans(self, agents: list[str]) -> dict[str, int]:
+        """Unfinished runs of agents beside these."""
+        return {} if self._store is None else self._store.open_runs_of_others(agents)
 
     def words(self) -> str:
         """What is unfinished: ``3 waiting, 1 in doubt``."""

@@ -64,7 +64,7 @@ class Story:
         """The story, printable."""
         told, row = self.told, self.told.row
         status = row.status.replace("_", " ")
-        yield f"Run {told.id} of {printable(row.agent)}, key {printable(row.key)}: {status}"
+        yield f"Run {told.id} of {printable(row.agent)}, key {printable(self._name(row.key))}: {status}"
         yield ""
         yield from self._event()
         generation = None
@@ -93,7 +93,7 @@ class Story:
             origin = f", from source {event.source}"
             if event.position is not None:
                 origin += f" at position {self._short(event.position, 80)}"
-        yield f"Event {printable(event.id)} of {event.stream}{printable(origin)}"
+        yield f"Event {printable(self._name(event.id))} of {event.stream}{printable(origin)}"
         is_late = abs(event.arrival - event.time) > SAME_US
         yield f"    arrived {rfc3339(event.arrival)}" + (f", event time {rfc3339(event.time)}" if is_late else "")
         yield f"    {self._value(event.payload)}"
@@ -364,6 +364,9 @@ class Story:
 
     def _value(self, text: str | None) -> str:
         return "(erased)" if text is None else printable(self._short(text, self.limit or len(text)))
+
+    def _name(self, text: str) -> str:
+        return text if self.limit is None else self._short(text, 200)
 
     @staticmethod
     def _short(text: str, limit: int) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from millstream.core.tables import DoubtRow, EventRow, RecordRow, RunRow
     from millstream.stores.sqlite import SqliteStore
 
+TIMES = frozenset(("sent", "due", "settle_at", "first", "began"))  # in the notes of records
+
 
 class Told(NamedTuple):
     """All that a store tells of one run."""
@@ -122,8 +124,15 @@ def _record_json(run: str, record: RecordRow) -> dict[str, Any]:
         **({"args": args, "kwargs": kwargs} if record.args is not None and not is_ask else {}),
         "result": decoded_or_none(record.result),
         "error": decoded_or_none(record.error),
-        "note": decoded_or_none(record.note),
+        "note": _note_json(record.note),
     }
+
+
+def _note_json(text: str | None) -> Any:
+    note = decoded_or_none(text)
+    if isinstance(note, dict):
+        return {name: rfc3339(value) if name in TIMES and isinstance(value, int) else value for name, value in note.items()}
+    return note
 
 
 def state_json(told: Told) -> dict[str, Any] | None:

@@ -395,6 +395,12 @@ class SqliteReads:
         """How many runs there are of each status but done and cancelled."""
         return dict(self._rows(f"SELECT status, count(*) FROM runs WHERE {OPEN} GROUP BY status"))
 
+    def open_runs_of_others(self, agents: Sequence[str]) -> dict[str, int]:
+        """How many runs that are neither done nor cancelled there are of agents beside these."""
+        known = msgspec.json.encode(agents).decode()
+        sql = f"SELECT agent, count(*) FROM runs WHERE {OPEN} AND agent NOT IN (SELECT value FROM json_each(?)) GROUP BY agent"
+        return dict(self._rows(sql, (known,)))
+
     def cancellations(self, runs: Sequence[int]) -> list[RecordRow]:
         """What these runs recorded of being cancelled, in order."""
         sql = f"{_selected(RECORDS)} WHERE run {_IN_NUMBERS} AND kind = 'cancelled' ORDER BY record"
