@@ -269,9 +269,10 @@ def test_changed_code_does_not_undo_a_cancellation_that_comes_while_the_store_is
         world.signal("shop", "go", key="a")
         world.settle()
         run, engine = world.run().expect("diverged"), world._alive.engine
-        read = engine.store.run(run._number)._replace(fingerprint="other code")
+        store: Any = engine.store
+        read = store.run(run._number)._replace(fingerprint="other code")
         world.cancel(run)
         engine.feed(DivergedLoaded(engine.clock.now(), [read], False))
         world.settle()
         run.expect("cancelled")
-        assert engine.store.run(run._number).generation == read.generation
+        assert store.run(run._number).generation == read.generation
