@@ -13,6 +13,7 @@ import pytest
 
 from millstream import App, Context, Effect, jsonl, tool
 from millstream.core.desk import Limits
+from millstream.core.facts import DivergedLoaded
 from millstream.core.identity import run_id
 from millstream.runtime.local import engine
 from millstream.runtime.operations import Operations
@@ -246,3 +247,32 @@ def test_diverged_runs_are_tried_again_page_by_page_and_in_the_order_of_their_ke
         assert len(world.runs(status="done")) == 50
         assert max(read) <= 7
         assert all(world.state("shop", f"k{key}") == {"seen": list(range(key, 50, 10))} for key in range(10))
+
+
+def test_changed_code_does_not_undo_a_cancellation_that_comes_while_the_store_is_asked_for_diverged_runs() -> None:
+    def edition(cents: int) -> tuple[App, Any]:
+        made = App("shop")
+        orders = made.source("orders", jsonl("orders.jsonl"), key="id")
+
+        @made.agent(on=orders, name="shop")
+        async def handler(ctx: Context[dict[str, Any]], order: dict[str, Any]) -> None:
+            await pay(cents)
+            await ctx.receive("go")
+
+        return made, orders
+
+    first, orders = edition(5)
+    with AppRun(first) as world:
+        world.send(orders, {"id": "a"})
+        world.settle()
+        world.restart(edition(6)[0])
+        world.signal("shop", "go", key="a")
+        world.settle()
+        run, engine = world.run().expect("diverged"), world._alive.engine
+        store: Any = engine.store
+        read = store.run(run._number)._replace(fingerprint="other code")
+        world.cancel(run)
+        engine.feed(DivergedLoaded(engine.clock.now(), [read], False))
+        world.settle()
+        run.expect("cancelled")
+        assert store.run(run._number).generation == read.generation

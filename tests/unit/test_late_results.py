@@ -185,3 +185,54 @@ def test_a_result_that_comes_before_the_next_attempt_is_sent_is_evidence_too() -
         world.settle()
         assert run.expect("done").output == "paid"
         assert len(world.attempts()) == 1
+
+
+def test_a_run_that_gives_up_what_waits_behind_the_code_of_an_earlier_start_is_put_away_when_that_has_ended() -> None:
+    mended: list[bool] = []
+
+    @tool(effect=Effect.READ, timeout="10s")
+    async def look() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(60)  # a slow clean-up
+
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source, name="a")
+    async def a(ctx: Ctx, event: dict[str, Any]) -> None:
+        looks = asyncio.create_task(look())
+        await ctx.sleep("1s")
+        if not mended:
+            raise ValueError("a bug")
+        looks.cancel()
+        await ctx.receive("go")
+
+    with AppRun(app, put_away=True) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.advance("2s")
+        mended.append(True)
+        world.retry(world.run().expect("failed"))
+        world.advance("1h")
+        world.run().expect("waiting")
+        assert world._alive.engine.machine.lifecycle.residents == {}
+
+
+def test_of_two_people_who_settle_a_step_of_a_failed_run_at_once_the_second_is_told_that_it_is_settled() -> None:
+    shop = Shop(TimeoutError("who knows"), gets_stuck_after="2m")
+    with shop.world() as world:
+        world.send(shop.source, {"k": "a", "id": 1})
+        world.advance("5m")
+        number, engine = world.run().expect("failed")._number, world._alive.engine
+        answers = []
+        for by in ("ann", "bob"):
+            token, answer = engine.token()
+            engine.feed(Settled(engine.clock.now(), number, world.doubts()[0].name, "result", f'"{by}"', by, token))
+            answers.append(answer)
+        world.advance("1s")
+        assert [answer.result()[0] for answer in answers] == [None, f"step {world.run().id}/pay is not in doubt"]
+        shop.mended = True
+        world.retry(world.run())
+        world.settle()
+        assert world.run().expect("done").output == "ann"

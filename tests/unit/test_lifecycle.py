@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from millstream import App, Context, Effect, jsonl, tool
+from millstream import App, Context, Effect, Retry, jsonl, tool
 from millstream.core.identity import EPOCH_BITS
 from millstream.stores.memory import MemoryStore
 from millstream.testing import AppRun
@@ -145,3 +146,43 @@ def test_a_handler_that_lives_for_long_does_not_keep_its_steps_in_memory() -> No
         assert list(run.steps) == []
         world.settle()
         assert world.run().output == 2 * sum(range(50))
+
+
+@tool(effect=Effect.READ, retry=Retry(backoff="1h", max_backoff="1h"))
+async def fails(n: int) -> None:
+    raise ConnectionError("down")
+
+
+@tool(effect=Effect.READ)
+async def hangs(n: int) -> None:
+    await asyncio.sleep(3600)
+
+
+async def fails_until(ctx: Ctx, n: int) -> None:
+    async with ctx.timeout("1s"):
+        await fails(n)
+
+
+async def hangs_until(ctx: Ctx, n: int) -> None:
+    async with ctx.timeout("1s"):
+        await hangs(n)
+
+
+async def listens_until(ctx: Ctx, n: int) -> None:
+    await ctx.receive("no one sends this", timeout="1s")
+
+
+@pytest.mark.parametrize("waits_in_vain", [listens_until, fails_until, hangs_until])
+def test_a_handler_that_lives_for_long_does_not_keep_the_steps_that_it_gave_up_in_memory(waits_in_vain: Any) -> None:
+    async def gives_up(ctx: Ctx, event: dict[str, Any]) -> None:
+        for n in range(20):
+            with suppress(TimeoutError):
+                await waits_in_vain(ctx, n)
+        await ctx.receive("go")
+
+    app, source = app_of(gives_up)
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.advance("1m")
+        (run,) = machine(world).lifecycle.residents.values()
+        assert list(run.steps) == ["signal.go"]

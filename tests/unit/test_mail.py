@@ -374,3 +374,97 @@ def test_what_earlier_lives_have_left_is_read_as_it_is_taken(monkeypatch: pytest
         assert outputs(world, count) == [[n] for n in range(count)]
         assert len(held) == count
         assert max(held) < 2 * page
+
+
+# ------------------------------------------------------------------------------------------- what other code or a person holds
+
+
+def test_what_was_promised_to_a_run_that_waits_for_something_else_now_is_for_the_next_one() -> None:
+    def edition(name: str) -> tuple[App, Any, Any]:
+        app = App("shop")
+        source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+        @app.agent(on=source, name="a", waiting="release")
+        async def a(ctx: Ctx, event: dict[str, Any]) -> Any:
+            return (await ctx.receive(name if event["id"] == "first" else "go")).value
+
+        return app, source, a
+
+    app, source, _ = edition("go")
+    with AppRun(app) as world:
+        world.send(source, {"k": "one", "id": "first"}, {"k": "one", "id": "second"})
+        world.settle()
+        edited, _, agent = edition("stop")
+        world.restart(edited)
+        world.signal(agent, "go", "went", key="one")
+        world.settle()
+        world.run_of("first").expect("waiting")
+        assert world.run_of("second").expect("done").output == "went"
+
+
+def test_what_is_promised_to_runs_behind_one_in_doubt_does_not_keep_the_next_page_from_being_read() -> None:
+    @tool(effect=Effect.AT_MOST_ONCE)
+    async def transfer() -> None:
+        raise TimeoutError("who knows")
+
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source, name="a", waiting="release")
+    async def a(ctx: Ctx, event: dict[str, Any]) -> Any:
+        if event["id"] == "blocks":
+            await transfer()
+        return (await ctx.receive("go", about=event["id"])).value
+
+    with AppRun(app, limits=Limits(page=2)) as world:
+        world.send(source, {"k": "one", "id": "x"}, {"k": "one", "id": "y"}, {"k": "two", "id": "z"})
+        world.settle()
+        world.send(source, {"k": "one", "id": "blocks"})
+        world.settle()
+        left = Commit(1)
+        for n, (key, about) in enumerate([("one", "x"), ("one", "y"), ("two", "z")]):
+            row = MailRow((1 << 32) + 99_000 + n, 0, "a", key, None, "signal", "go", about, "x", None, 0, 0, f"{n}", None)
+            left.put(MAIL, row)
+        world._store.write(left)  # as ``millstream signal`` does, while no engine runs
+        world.crash()
+        world.advance("1d")
+        assert [world.run_of(id).status for id in ("x", "y", "blocks", "z")] == ["queued", "queued", "in_doubt", "done"]
+
+
+# -------------------------------------------------------------------------------------------------- the work and the memory
+
+
+def test_a_run_keeps_in_memory_only_mail_that_it_waits_for() -> None:
+    app, source, _ = approvals("hold")
+    with AppRun(app) as world:
+        world.send(source, {"k": "one", "id": "e0"})
+        at_once(world, 0, name="other")
+        at_once(world, *range(50), name="other")
+        (run,) = world._alive.engine.machine.lifecycle.residents.values()
+        assert run.mail == []
+        at_once(world, 1)
+        assert outputs(world, 1) == [[1]]
+
+
+def test_looking_for_the_mail_of_many_steps_that_wait_at_once_looks_at_each_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    count, looked = 50, list[str]()
+    fits = Mail.fits
+
+    def counting(mail: MailRow, *wait: Any) -> bool:
+        looked.append(mail.name)
+        return fits(mail, *wait)
+
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source, name="a")
+    async def a(ctx: Ctx, event: dict[str, Any]) -> Any:
+        return len(await asyncio.gather(*[ctx.receive("approval", about=str(n)) for n in range(count)]))
+
+    with AppRun(app) as world:
+        at_once(world, *range(count), about=True)
+        monkeypatch.setattr(Mail, "fits", staticmethod(counting))
+        world.send(source, {"k": "one", "id": "e0"})
+        world.settle()
+        assert outputs(world, 1) == [count]
+    assert len(looked) <= 4 * count

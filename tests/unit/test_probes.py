@@ -218,3 +218,36 @@ def test_what_a_probe_says_uses_no_attempt_up_not_even_when_the_run_comes_back()
             world.settle()
             assert sum(not attempt.probe for attempt in world.attempts()) == 3
             assert world.run().expect("done").output == "NotDone"
+
+
+def test_what_waits_behind_the_code_of_an_earlier_start_is_done_when_that_code_says_that_it_worked() -> None:
+    """It would else stay in doubt for ever: the attempt that waited behind it has taken too long meanwhile."""
+    mended: list[bool] = []
+
+    @tool(effect=Effect.VERIFIED, verify=not_done, timeout="10s", settle="0s")
+    async def transfer(n: int) -> str:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(60)  # does not let itself be cancelled
+        return "sent"
+
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source, name="a")
+    async def a(ctx: Ctx, event: dict[str, Any]) -> str:
+        sent = asyncio.create_task(transfer(1))
+        await ctx.sleep("1s")
+        while not mended:
+            await asyncio.sleep(0)
+        return await sent
+
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.advance("2s")
+        mended.append(True)
+        world.retry(world.run().expect("failed"))
+        world.advance("10m")
+        assert world.run().expect("done").output == "sent"
+        assert len(world.attempts()) == 1

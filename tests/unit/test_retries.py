@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from millstream import App, Context, Effect, Retry, ToolFailed, UsageError, jsonl, tool
+from millstream import App, Context, Effect, NotSent, Retry, ToolFailed, UsageError, jsonl, tool
 from millstream.core.desk import Limits
 from millstream.testing import AppRun
 
@@ -179,3 +179,58 @@ def test_a_run_that_comes_back_with_two_steps_in_doubt_is_parked_when_both_are_i
             world.resolve(doubt, result=7)
         world.settle()
         assert [run.expect("done").output for run in world.runs()] == [[7, 7], [7, 7]]
+
+
+def stubborn(pay: Any) -> tuple[App, Any, list[bool]]:
+    """An app that pays, and whose handler gets stuck after 5 s, until it is mended."""
+    app, mended = App("shop"), list[bool]()
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source, name="a")
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> None:
+        paying = asyncio.create_task(pay())
+        await ctx.sleep("5s")
+        while not mended:
+            await asyncio.sleep(0)
+        await paying
+
+    return app, source, mended
+
+
+def test_what_was_sent_when_its_run_failed_stays_in_doubt_though_the_attempt_before_it_was_not_sent() -> None:
+    """The rest that the record tells of was over before."""
+    calls: list[int] = []
+
+    @tool(effect=Effect.IDEMPOTENT, timeout="10s", retry=Retry(attempts=4, backoff="1s", jitter=0.0))
+    async def pay() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            await asyncio.sleep(3600)  # it has reached the bank
+        raise NotSent("no line")
+
+    app, source, mended = stubborn(pay)
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.advance("30s")
+        mended.append(True)
+        world.retry(world.run().expect("failed"))
+        world.settle()
+        world.run().expect("in_doubt")
+        assert len(calls) > 2
+
+
+def test_a_retry_tries_a_failed_step_as_often_as_the_first_time() -> None:
+    @tool(effect=Effect.IDEMPOTENT, retry=Retry(attempts=3, backoff="1s", jitter=0.0))
+    async def pay() -> None:
+        raise NotSent("no line")
+
+    app, source, mended = stubborn(pay)
+    mended.append(True)
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        attempts = []
+        for _ in range(3):
+            world.settle()
+            attempts.append(len(world.attempts()))
+            world.retry(world.run().expect("failed"))
+        assert attempts == [3, 6, 9]
