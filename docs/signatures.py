@@ -12,6 +12,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
 
@@ -86,8 +87,8 @@ def default_text(value: object) -> str:
         return value.__name__
     if is_struct(type(value)):
         return f"{type(value).__name__}()"
-    if type(value).__name__ == "datetime":
-        return repr(value.isoformat()).replace("'", '"')  # type: ignore[attr-defined]
+    if isinstance(value, datetime):
+        return f'"{value.isoformat()}"'
     return "..." if " object at " in repr(value) else repr(value)  # a mark for "not given"
 
 

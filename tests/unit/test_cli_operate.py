@@ -142,6 +142,13 @@ def test_a_signal_to_a_run_is_signed_with_the_login_name(shop: Path, call: Call,
     assert out(shop) == [{"order": "large", "ok": True, "by": "carol"}]
 
 
+def test_a_signal_without_a_name_is_refused_and_not_kept(shop: Path, call: Call) -> None:
+    run(shop, "large")
+    code, _, err = call("signal", "fulfil", "of-large", "", "1")
+    assert code == 2
+    assert "the NAME of the signal is empty" in err
+
+
 def test_a_signal_with_an_id_is_taken_once(shop: Path, call: Call) -> None:
     run(shop, "large")
     arguments = ("signal", "fulfil", "of-large", "other", "1", "--id", "s-1")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from millstream.cli import rows
+from millstream.cli import listing, rows
 from millstream.cli.output import brief_time
+from millstream.cli.story import Story
+from millstream.cli.told import Told
 from millstream.core.tables import RunRow
 from millstream.testing.conformance.stores import doubt, event, run
 
@@ -76,3 +79,14 @@ def test_a_doubt_names_its_step_and_its_run() -> None:
 def test_a_run_whose_event_is_gone_has_none() -> None:
     assert rows.run_json(run(17), None)["event"] is None
     assert rows.run_json(run(17), event(16))["event"] == event(16).id
+
+
+def test_long_keys_and_ids_of_events_are_cut_where_people_read_them() -> None:
+    row = run(17)._replace(key="k" * 5_000_000)
+    of = event(row.event)._replace(id="e" * 5_000_000)
+    assert sum(map(len, listing._run_cells(row, of, None))) < 500
+    told = Told(row, of, None, None, [], [], None, [])
+    short, full = ("\n".join(Story(told, limit, Path("data")).lines()) for limit in (200, None))
+    assert len(short) < 2_000
+    assert row.key in full
+    assert of.id in full

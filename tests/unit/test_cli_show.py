@@ -324,6 +324,12 @@ def test_times_never_go_back_within_a_step_and_begin_at_the_event(show: Show) ->
     assert all(record["at"] >= as_json(show, "full")["created"] for record in records)
 
 
+def test_times_in_the_notes_of_records_are_rfc_3339_too(show: Show) -> None:
+    notes = [record["note"] for record in as_json(show, "full")["records"] if record["kind"] == "received"]
+    assert notes
+    assert all(note["sent"].endswith("Z") for note in notes)
+
+
 def as_json(show: Show, event: str) -> dict[str, Any]:
     code, out, _ = show(event, "--json")
     assert code == 0

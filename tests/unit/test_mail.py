@@ -11,7 +11,7 @@ import pytest
 
 from millstream import App, Context, Effect, jsonl, tool
 from millstream.core.desk import Limits
-from millstream.core.facts import Signalled
+from millstream.core.facts import MailLoaded, Signalled
 from millstream.core.identity import parse_run_id
 from millstream.core.mail import READ, Mail
 from millstream.core.tables import MAIL, Commit, MailRow
@@ -468,3 +468,36 @@ def test_looking_for_the_mail_of_many_steps_that_wait_at_once_looks_at_each_a_fe
         world.settle()
         assert outputs(world, 1) == [count]
     assert len(looked) <= 4 * count
+
+
+def test_a_signal_that_comes_before_the_run_waits_for_it_is_found_when_it_does() -> None:
+    """It is not kept in memory meanwhile, and what the run knew of its mail is not all that there is any more."""
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k", id="id")
+
+    @app.agent(on=source, name="a", state=dict)
+    async def a(ctx: Ctx, event: dict[str, Any]) -> list[Any]:
+        return [(await ctx.receive(name)).value for name in ("first", "second")]
+
+    with AppRun(app) as world:
+        world.send(source, {"k": "one", "id": 1})
+        world.settle()
+        at_once(world, 1, name="second")
+        at_once(world, 2, name="first")
+        assert world.run().expect("done").output == [2, 1]
+
+
+def test_what_a_run_that_is_done_has_left_is_answers_and_no_signals() -> None:
+    """Signals of its key are for whoever receives them first."""
+    app, source, _ = asking("1s")
+    with AppRun(app) as world:
+        world.send(source, {"k": "one", "id": 1})
+        world.settle()
+        run, mail = world.run("a")._number, world._alive.engine.machine.mail
+        at_once(world, 1)
+        (signal,) = in_the_mail(world)
+        mail._left.add(run)
+        wait = ("ask.slow", "ask", "slow", "s")
+        mail.loaded(MailLoaded(0, run, [(wait, 0)], [[MailRow(*signal)]], 1))
+        at_once(world, 2)  # the commit that would delete it
+        assert MailRow(*signal) in [MailRow(*row) for row in in_the_mail(world)]

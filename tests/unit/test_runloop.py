@@ -587,6 +587,30 @@ def test_whichever_loop_ran_before_runs_again(told: bool) -> None:
     asyncio.run(engine())
 
 
+def test_a_run_that_is_driven_in_the_midst_of_another_hands_back_to_that_one() -> None:
+    async def engine() -> None:
+        outside = asyncio.get_running_loop()
+        seen: list[Any] = []
+
+        async def handler() -> None:
+            inner = RunLoop(8, NOW)
+            inner.outer = outside
+            inner.start(asyncio.sleep(0))
+            inner.drain()
+            seen.extend((asyncio.get_running_loop(), runloop.driven()))
+            inner.put_away(AWAY)
+
+        loop = RunLoop(7, NOW)
+        loop.outer = outside
+        loop.start(handler())
+        loop.drain()
+        assert seen == [loop, loop]
+        assert asyncio.get_running_loop() is outside
+        loop.put_away(AWAY)
+
+    asyncio.run(engine())
+
+
 def test_a_loop_that_is_said_to_run_outside_and_does_not_is_not_set_running() -> None:
     loop = RunLoop(7, NOW)
     loop.outer = asyncio.new_event_loop()
