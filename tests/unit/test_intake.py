@@ -97,7 +97,7 @@ def test_an_interrupt_by_the_keyboard_passes() -> None:
         events(graph.sources["keyed"], [b'{"bad": 1}'], [1], 0)
     batch, _ = events(graph.sources["in"], [b'{"k": "a", "bad": 1}'], [1], 0)
     with pytest.raises(KeyboardInterrupt):
-        Machine(graph).handle(Arrived(0, "in", batch, [], "1"))
+        Machine(graph).handle([Arrived(0, "in", batch, [], "1")])
 
 
 def test_a_value_without_json_and_without_repr_is_a_dead_letter() -> None:

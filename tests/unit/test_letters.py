@@ -279,9 +279,9 @@ def letters_of(app: App, *values: bytes) -> tuple[Machine, list[LetterRow]]:
     graph = app.graph()
     machine = Machine(graph)
     batch, _ = events(graph.sources["in"], list(values), range(len(values)), 1)
-    machine.handle(Arrived(1, "in", batch, [], "1"))
+    machine.handle([Arrived(1, "in", batch, [], "1")])
     commit = taken(machine)
-    machine.handle(Durable(1, commit.number))
+    machine.handle([Durable(1, commit.number)])
     letters = [row for row in commit.puts[LETTERS].values() if row is not None]
     return machine, [LetterRow(*row) for row in letters]
 
@@ -298,8 +298,8 @@ def test_a_letter_is_deleted_in_the_entry_of_what_its_retry_leads_to() -> None:
     machine, (letter,) = letters_of(app, b'{"k": "a", "n": "1"}')
     bad.repaired = True
     fact, _ = read_again(app.graph(), [letter], 2, lambda source, ids: set())
-    machine.handle(fact)
-    machine.handle(fact)  # somebody else, before it is durable
+    machine.handle([fact])
+    machine.handle([fact])  # somebody else, before it is durable
     commit = taken(machine)
     assert commit.puts[LETTERS] == {(letter.letter,): None}
     assert commit.puts[OUTPUTS].keys() == {("op.sink", 1)}
@@ -312,7 +312,7 @@ def test_a_letter_that_is_refused_again_keeps_its_number_and_is_told_once() -> N
     app.dead_letters.sink(jsonl("letters"))
     machine, (letter,) = letters_of(app, b'{"k": "a", "n": "1"}')
     fact, _ = read_again(app.graph(), [letter], 2, lambda source, ids: set())
-    machine.handle(fact)
+    machine.handle([fact])
     commit = taken(machine)
     assert commit.puts[LETTERS] == {(letter.letter,): letter}
     assert [table.name for table, rows in {**commit.puts, **commit.appends}.items() if rows] == ["letters"]
@@ -345,7 +345,7 @@ def test_large_letters_make_commits_end_early() -> None:
     machine = Machine(app.graph())
     batch = EventBatch([], [], [], [], [], [])
     for _ in range(40):
-        machine.handle(Arrived(1, "in", batch, [Rejected(1, "bad", "x" * LETTER_BYTES, LETTER_BYTES)], "1"))
+        machine.handle([Arrived(1, "in", batch, [Rejected(1, "bad", "x" * LETTER_BYTES, LETTER_BYTES)], "1")])
     assert len(machine.desk.cut) >= 2
 
 

@@ -8,7 +8,21 @@ from typing import Any
 
 import pytest
 
-from millstream import App, Context, Effect, NotSent, Retry, ToolFailed, UsageError, jsonl, tool
+from millstream import (
+    App,
+    Context,
+    Done,
+    Effect,
+    NotDone,
+    NotSent,
+    Retry,
+    ToolCall,
+    ToolFailed,
+    Unknown,
+    UsageError,
+    jsonl,
+    tool,
+)
 from millstream.core.desk import Limits
 from millstream.testing import AppRun
 
@@ -234,3 +248,33 @@ def test_a_retry_tries_a_failed_step_as_often_as_the_first_time() -> None:
             attempts.append(len(world.attempts()))
             world.retry(world.run().expect("failed"))
         assert attempts == [3, 6, 9]
+
+
+@pytest.mark.parametrize("effect", [Effect.IDEMPOTENT, Effect.VERIFIED])
+def test_what_was_sent_after_a_rest_is_not_taken_for_unsent_where_the_clock_was_set_back_into_the_rest(effect: Effect) -> None:
+    calls: list[int] = []
+
+    async def probe(call: ToolCall) -> Done[None] | NotDone | Unknown:
+        return Unknown()
+
+    @tool(effect=effect, retry=Retry(attempts=2, backoff="1m", jitter=0.0), verify=probe if effect is Effect.VERIFIED else None)
+    async def pay() -> None:
+        calls.append(1)
+        if len(calls) == 2:  # it has reached the bank
+            world._clock._now -= 30_000_000
+        else:
+            raise NotSent("no line")
+
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k")
+
+    @app.agent(on=source)
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> None:
+        await pay()
+
+    with AppRun(app) as world:
+        world.send(source, {"k": "a"})
+        with world.crash_at(pay, "performed", nth=2):
+            world.settle()
+        world.run().expect("in_doubt")
+        assert len(calls) == (3 if effect is Effect.IDEMPOTENT else 2)

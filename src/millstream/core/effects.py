@@ -8,6 +8,8 @@ Rules (DESIGN.md, section 5):
 * what one attempt left ambiguous stays so: a later attempt that was not sent does not clear an earlier one that may have been.
   A later definite failure does, in the classes that are performed again: the far side (or the key row) has answered for the key;
 * a definite failure is the author's answer and is recorded, not retried, unless ``Retry.on`` names its type;
+* an attempt is written down before it is sent, or a restart would take what may have happened for something that was never sent. It
+  need not be where the restart would fear that anyway, and its class performs it again whatever happened: see `intends`;
 * a probe is a read: one that gave no answer is asked again, as often as the step may be attempted; "unknown" is one.
 """
 
@@ -134,6 +136,13 @@ TRANSITIONS: dict[tuple[Effect, Ended], tuple[Next, Next]] = {
     (Effect.AT_MOST_ONCE, Ended.LOST): _DOUBT,
     (Effect.AT_MOST_ONCE, Ended.OVERDUE): _DOUBT,
 }
+
+
+def intends(effect: Effect, ambiguous: bool) -> bool:
+    """Must an attempt have an intent of its own? ``ambiguous``: an earlier one may have had its effect."""
+    if effect is Effect.READ:
+        return False
+    return not ambiguous or effect in (Effect.VERIFIED, Effect.AT_MOST_ONCE)
 
 
 def decide(

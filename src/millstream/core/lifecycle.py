@@ -61,7 +61,6 @@ class Lifecycle:
         self.stash: dict[int, Run] = {}  # loaded, and about to go on when their line says so
         self._tidy = 1_000  # so many alarms are looked through for those of ended runs
         self.unclean = False  # the last engine died
-        self.opened = 0  # when this life began, us
 
     # --- beginning ------------------------------------------------------------------------------------------------
 

@@ -306,7 +306,7 @@ class Lines:
         self.advance(instance)
 
     def flush(self) -> None:
-        """At the end of every fact: let in what has room, and ask the store for all that is needed in one go."""
+        """At the end of every round of facts: let in what has room, and ask the store for all that is needed in one go."""
         page = self.desk.limits.page
         while self.ready and self.has_room() and len(self._to_resume) < page:
             instance = self.ready.popleft()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from millstream.core import runs as r
-from millstream.core.effects import Effect, Ended, Next
+from millstream.core.effects import Effect, Ended, Next, intends
 from millstream.core.facts import StepCall
 from millstream.core.runs import Run, Step
 from millstream.core.tables import RecordRow
@@ -43,9 +43,9 @@ def recall(run: Run, record: RecordRow, current: bool) -> None:
         else:
             step.probes = 0
             step.evidence = None if record.error is None else r.json_decode(record.error)
-        step.attempts = record.attempt + (1 if again and record.effect != Effect.AT_MOST_ONCE.value else 0)
-        # AT_MOST_ONCE: an attempt after this one would have an intent of its own; there is none (yet).
-        step.granted = again and record.effect == Effect.AT_MOST_ONCE.value
+        # If an attempt after this one would have an intent of its own, there is none (yet).
+        step.granted = again and intends(Effect(record.effect), step.ambiguous)
+        step.attempts = record.attempt + (1 if again and not step.granted else 0)
         step.phase = Step.CALLED if record.effect == Effect.READ.value else Step.INTENT  # if in doubt: evidence has come
         step.due = None if note.get("due") is None or not current else (note["due"], note["next"])
         step.tries += note["ended"] not in USES_NONE_UP

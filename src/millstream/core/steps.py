@@ -18,7 +18,7 @@ from millstream.core.attempts import Attempts
 from millstream.core.commands import CancelAttempt, Perform, Probe
 from millstream.core.desk import Desk
 from millstream.core.doubts import Doubts
-from millstream.core.effects import Effect, Ended, Next, decide
+from millstream.core.effects import Effect, Ended, Next, decide, intends
 from millstream.core.errands import Evidence
 from millstream.core.facts import AttemptEnded, StepCall
 from millstream.core.matching import differs, is_same, tool_of, twin
@@ -421,11 +421,8 @@ class Steps:
 
     def _perform_again(self, run: Run, step: Step) -> None:
         effect = step.policy.effect
-        # These classes, and after a doubt: a crash after this attempt must find that it was begun.
-        written = effect in (Effect.READ, Effect.IDEMPOTENT, Effect.TRANSACTIONAL) and not (
-            step.granted and effect is not Effect.READ
-        )
-        self.attempts.attempt(run, step, unwritten=not written)
+        again = step.granted and effect is not Effect.READ  # a crash must find that what was granted is used up
+        self.attempts.attempt(run, step, unwritten=again or intends(effect, step.ambiguous))
 
     def outcome(
         self,
@@ -513,14 +510,10 @@ class Steps:
         self._decide(run, step, Ended.LOST, None, LOST)
 
     def _rests_on(self, run: Run, step: Step) -> bool:
-        """It was put to rest, and is known not to have been begun again: each attempt of its class has an intent of its own, or the
-        rest ends in this life."""
+        """It was put to rest, and rests on: if it was begun again and that is not on record, then it may be begun once more."""
         if step.due is None:
             return False
         due = step.due[0]
-        if due <= self.lifecycle.opened and step.policy.effect is not Effect.VERIFIED:
-            step.due = None
-            return False
         step.phase = Step.RESTING
         run.resting += 1
         if due <= self.desk.now:

@@ -155,6 +155,7 @@ class Engine:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._tokens = 0
         self._facts: list[Fact] = []
+        self._ends: list[tuple[int, str, int, Outcome]] = []  # of attempts, in this turn of the loop
         self._feeding = False
         self._torn = False  # an entry was left half made: nothing that has gathered may be committed
         self._kicking = False  # a look at whether to commit is due in this turn of the loop
@@ -346,27 +347,29 @@ class Engine:
     # --- facts and commands ---------------------------------------------------------------------------------------
 
     def feed(self, fact: Fact) -> None:
-        """Tell the core, and do what it says. Facts that arise meanwhile are told in turn. For callbacks of the engine's loop."""
-        if self._torn:
-            return
+        """Tell the core, and do what it says; facts that arise from that are told in the next round. For callbacks of the engine's
+        loop."""
         self._facts.append(fact)
+        self._go_round()
+
+    def _go_round(self) -> None:
         if self._feeding:
             return
+        if self._torn:
+            self._facts.clear()
+            return
         self._feeding = True
-        facts, handle, dispatch = self._facts, self.machine.handle, self._dispatch
-        place = 0
+        handle, dispatch = self.machine.handle, self._dispatch
         try:
-            while place < len(facts):
-                fact = facts[place]
-                place += 1
-                for command in handle(fact):
+            while facts := self._facts:
+                self._facts = []
+                for command in handle(facts):
                     dispatch[type(command)](command)
         except BaseException as error:
             self._torn = True
             self._fatal(error)
             raise
         finally:
-            facts.clear()
             self._feeding = False
         if not self._kicking:
             self._kicking = True
@@ -400,14 +403,21 @@ class Engine:
         self.performer.probe(command.run, command.id, command.step, command.attempt, command.key, command.body)
 
     def _attempt_ended(self, run: int, step: str, attempt: int, outcome: Outcome) -> None:
-        self.feed(
-            AttemptEnded(
-                self.clock.now(), run, step, attempt, outcome.ended, outcome.result, outcome.error, outcome.retryable, outcome.trace
-            )
-        )
-
+        if not self._ends:
+            self.loop.call_soon(self._tell_ends)
+        self._ends.append((run, step, attempt, outcome))
         if outcome.ended is Ended.OVERDUE or self.stats.hung is not None:
             self._count_hung()
+
+    def _tell_ends(self) -> None:
+        """Those that one turn of the loop has brought are told in one round."""
+        now = self._time()
+        self._facts += [
+            AttemptEnded(now, run, step, attempt, end.ended, end.result, end.error, end.retryable, end.trace)
+            for run, step, attempt, end in self._ends
+        ]
+        self._ends.clear()
+        self._go_round()
 
     def _count_hung(self) -> None:
         """Code in a thread cannot be stopped. Where such code has taken all threads for good, tools that block stand still, and

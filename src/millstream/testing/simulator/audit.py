@@ -255,7 +255,7 @@ class Audit:
     def ended(self, life: Life, request: Request, ended: Ended) -> None:
         """An attempt or a probe ended, or is overdue."""
         if ended is Ended.SUCCEEDED and request.effect is not Effect.READ:
-            self._told[request.run, request.place.partition("/")[2]] = life.machine.desk.now
+            self._told[request.run, request.place.partition("/")[2]] = life.clock.at
         if ended is Ended.UNANSWERED:
             self._unanswered[request.place] += request.run in self._handlers  # what is said to nobody is not counted
         elif ended is not Ended.OVERDUE:
@@ -295,7 +295,8 @@ class Audit:
             )
 
     def answered(self, life: Life, command: Answer) -> None:
-        if command.error is None and type(life.fact) not in (Durable, WaitingLoaded):  # a signal that is durable is offered
+        offered = any(isinstance(fact, Durable | WaitingLoaded) for fact in life.round)  # a signal, which is durable
+        if command.error is None and not offered:
             raise Violation("durable-answer", f"token {command.token} is answered before a commit")
 
     # --- what becomes durable -------------------------------------------------------------------------------------

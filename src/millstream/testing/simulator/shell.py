@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from millstream.agents.codecs import encode_arguments
 from millstream.core.commands import (
     Answer,
@@ -124,7 +126,8 @@ class Life:
         attempts: what runs, by (run, step).
         commit: the one that was taken and is not durable.
         paused: why sources are not read.
-        spy: told every fact, and what the core says to it.
+        ends: of attempts and probes, that the core was not told yet.
+        spy: told every round of facts, and what the core says to it.
         wake: when the core wants to be told that time has passed, us.
         answers: what those who asked were told, by token.
     """
@@ -136,7 +139,7 @@ class Life:
         *,
         edition: int = 0,
         limits: Limits | None = None,
-        spy: Callable[[Fact, list[Any]], None] | None = None,
+        spy: Callable[[list[Fact], list[Any]], None] | None = None,
     ) -> None:
         remains.lives += 1
         self.number = remains.lives
@@ -155,7 +158,8 @@ class Life:
         self.stopping = False
         self.answers: dict[int, tuple[str | None, Any]] = {}
         self.notes: list[str] = []
-        self.fact: Fact | None = None  # the one that the core is told
+        self.ends: list[tuple[Request, AttemptEnded]] = []
+        self.round: list[Fact] = []  # what the core is told
         self._tokens = 0
         self._facts: list[Fact] = []
         self._feeding = False
@@ -194,24 +198,22 @@ class Life:
 
     def feed(self, fact: Fact) -> None:
         """Tell the core, and do what it says, until it says nothing more."""
-        facts = self._facts
-        facts.append(fact)
+        self._facts.append(fact)
+        self._go_round()
+
+    def _go_round(self) -> None:
         if self._feeding:
             return
         self._feeding = True
-        handle, dispatch = self.machine.handle, self._dispatch
-        place = 0
         try:
-            while place < len(facts):
-                self.fact = fact = facts[place]
-                place += 1
-                commands = handle(fact)
+            while self._facts:
+                self.round, self._facts = self._facts, []
+                commands = self.machine.handle(self.round)
                 if self.spy is not None:
-                    self.spy(fact, commands)
+                    self.spy(self.round, commands)
                 for command in commands:
-                    dispatch[type(command)](command)
+                    self._dispatch[type(command)](command)
         finally:
-            facts.clear()
             self._feeding = False
         if not self._reading:
             self.audit.fed(self)
@@ -346,15 +348,23 @@ class Life:
     def end(
         self, attempt: Attempt, ended: Ended, result: str | None = None, error: str | None = None, *, retryable: bool = False
     ) -> None:
-        """An attempt's code, or a probe's, ends (or is overdue). ``error`` is the name of what it raised."""
+        """An attempt's code, or a probe's, ends (or is overdue); the core is not told yet. ``error`` names what it raised."""
         place = (attempt.request.run, attempt.step)
         if ended is Ended.OVERDUE:
             attempt.overdue = True
         else:
             del self.attempts[place]
         raised = None if error is None else {"type": error, "message": f"{attempt.request.tool.name} ended so", "data": None}
-        self.audit.ended(self, attempt.request, ended)
-        self.feed(AttemptEnded(self.clock.at, *place, attempt.request.attempt, ended, result, raised, retryable))
+        end = AttemptEnded(self.clock.at, *place, attempt.request.attempt, ended, result, raised, retryable)
+        self.ends.append((attempt.request, end))
+
+    def tell_ends(self) -> None:
+        """The core is told how attempts have ended since it was told last."""
+        for request, end in self.ends:
+            self.audit.ended(self, request, end.ended)
+            self._facts.append(msgspec.structs.replace(end, at=self.clock.at))
+        self.ends.clear()
+        self._go_round()
 
     def succeed(self, attempt: Attempt) -> None:
         """An attempt acts, unless it has already, and its result comes back."""
@@ -402,6 +412,7 @@ class Life:
 
     def exit(self) -> None:
         """After a stop: all that has gathered becomes durable, and the process ends. Attempts that still run end with it."""
+        self.tell_ends()
         while self.commit is not None or self.gathered:
             if self.commit is None:
                 self.begin_commit()
@@ -424,6 +435,7 @@ class Life:
             self.machine.quiet
             and self.commit is None
             and not self.attempts
+            and not self.ends
             and not self.loader.pending
             and all(not writer.pending and writer.recorded == writer.row for writer in self.writers.values())
         )

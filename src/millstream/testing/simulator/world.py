@@ -37,6 +37,7 @@ class Plan(msgspec.Struct):
     steps: int
     commit: int
     attempt: int
+    told: int  # weight of telling the core how attempts have ended
     crash: float
     stop: float
     faults: float  # of attempts that do not simply succeed
@@ -70,6 +71,7 @@ def plan(chance: random.Random) -> Plan:
         steps=chance.choice((60, 150, 300)),
         commit=chance.choice((2, 10, 30)),
         attempt=chance.choice((4, 10)),
+        told=chance.choice((3, 20)),
         crash=chance.choice((0.0, 0.01, 0.03, 0.08)),
         stop=chance.choice((0.0, 0.0, 0.01)),
         faults=chance.choice((0.0, 0.2, 0.5)),
@@ -159,9 +161,9 @@ class World:
         """What happened, as text: everything when traced, else the last twenty events."""
         return [f"{step:>4} {life:>3} {at} {what} {about}" for step, life, at, what, about in self.events]
 
-    def _spy(self, fact: Any, commands: list[Any]) -> None:
+    def _spy(self, facts: list[Any], commands: list[Any]) -> None:
         step, life, at = self.step, self.remains.lives, self.remains.clock.at
-        self.events.append((step, life, at, "  fact", line_of(fact)))
+        self.events.extend((step, life, at, "  fact", line_of(fact)) for fact in facts)
         self.events.extend((step, life, at, "     >", line_of(command)) for command in commands)
 
     @property
@@ -236,6 +238,8 @@ class World:
             may(1, self._refuse_commit)
         if life.attempts:
             may(plan.attempt, self._some_attempt)
+        if life.ends:
+            may(plan.told, self._tell_ends)
         if self.remains.far_side.late:
             may(2, self._late_act)
         if life.paused is None:
@@ -288,6 +292,8 @@ class World:
             self.remains.clock.advance(chance.randint(1, 2_000))
             if life.attempts and chance.random() < 0.5:
                 self._some_attempt()
+            elif life.ends:
+                self._tell_ends()
             elif life.commit is not None:
                 self._end_commit()
             elif life.gathered:
@@ -390,6 +396,12 @@ class World:
             self.life.succeed(attempt)
         else:
             self._some_fault(attempt)
+
+    def _tell_ends(self) -> None:
+        told = len(self.life.ends)
+        self.note("ends are told", told)
+        self.counts["ends told together"] += told > 1
+        self.life.tell_ends()
 
     def _some_probe(self, attempt: Attempt) -> None:
         draw = self.chance.random()
@@ -575,7 +587,9 @@ class World:
     def _go_on(self) -> bool:
         """Do one thing of those that happen by themselves."""
         life = self.life
-        if life.commit is not None:
+        if life.ends:
+            self._tell_ends()
+        elif life.commit is not None:
             self._end_commit()
         elif life.gathered:
             self._begin_commit()
