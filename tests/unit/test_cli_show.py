@@ -298,6 +298,18 @@ def test_where_a_retry_comes_to_the_same_end_it_is_not_suggested(runs: tuple[Pat
     assert "millstream retry" in story(other)
 
 
+def test_a_settlement_that_does_not_fit_is_to_be_given_anew_and_not_to_be_retried(runs: tuple[Path, dict[str, str]]) -> None:
+    found = told(runs, "full")
+    message = "the recorded result of letter does not fit its declared type int: Expected `int`, got `str`"
+    row = found.row._replace(status="diverged", error=json.dumps({"type": "Diverged", "message": message, "data": None}))
+    text = story(found._replace(row=row))
+    assert "What letter was settled with by bob does not fit; settle it anew" in text
+    assert f"millstream resolve {runs[1]['full']}/letter --result JSON" in text
+    assert "millstream retry" not in text
+    other = row._replace(error='{"type": "Diverged", "message": "another reason", "data": null}')
+    assert "millstream retry" in story(found._replace(row=other))
+
+
 def test_on_a_terminal_lines_go_on_under_their_beginning_and_keys_stay_whole(
     show: Show, runs: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 
 from millstream import App, Context, Effect, jsonl, tool
 from millstream.core.desk import Limits
+from millstream.core.facts import AttemptEnded
 from millstream.core.intake import Intake
+from millstream.core.machine import Machine
 from millstream.core.mail import SIGNALS
 from millstream.core.tables import SEEN, Commit, SeenRow
 from millstream.engine import engine as module
@@ -31,6 +34,33 @@ Ctx = Context[dict[str, Any]]
 @tool(effect=Effect.READ)
 async def look(n: int) -> int:
     return n
+
+
+# ------------------------------------------------------------------------------------------------------------------- rounds
+
+
+def test_the_ends_that_one_turn_of_the_loop_brings_are_told_in_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[int] = []
+    handle = Machine.handle
+
+    def spied(self: Machine, facts: list[Any]) -> list[Any]:
+        if ends := sum(isinstance(fact, AttemptEnded) for fact in facts):
+            rounds.append(ends)
+        return handle(self, facts)
+
+    monkeypatch.setattr(Machine, "handle", spied)
+    app = App("looks")
+    source = app.source("in", jsonl("in.jsonl"), key="k")
+
+    @app.agent(on=source)
+    async def handler(ctx: Ctx, event: dict[str, Any]) -> int:
+        return await look(1) + await look(2)
+
+    with AppRun(app) as world:
+        world.send(source, *({"k": f"k{number}"} for number in range(20)))
+        world.settle()
+        assert world.outputs(handler.output) == [3] * 20
+    assert rounds == [20, 20]
 
 
 # ------------------------------------------------------------------------------------------------------------ torn entries
@@ -312,11 +342,10 @@ def test_when_code_that_outlived_its_time_out_has_taken_all_threads_it_is_said_o
     with AppRun(app, limits=Limits(threads=2)) as world:
 
         def until(seen: Callable[[], bool]) -> None:
-            for _ in range(int(PATIENCE_S * 20)):
-                if seen():
-                    return
-                world.advance("50ms")  # of a thread it really waits for what it says
-            raise AssertionError(f"it never happened: {world.log}")
+            patience = time.monotonic() + PATIENCE_S  # virtual time runs ahead of a thread that nothing is waited of
+            while not seen():
+                assert time.monotonic() < patience, f"it never happened: {world.log}"
+                world.advance("50ms")
 
         def said() -> list[str]:
             return [text for level, text in world.log if level == "warning" and "thread" in text]

@@ -389,10 +389,11 @@ def test_that_a_line_is_malformed_is_said_once() -> None:
     app = App("shop")
     source = app.source("in", jsonl("in.jsonl"), key="k")
     with AppRun(app) as world:
-        world.send(source, b"nope", b'{"k": }', b"{")
+        world.send(source, b"nope", b'{"k": }', b"{", rb'{"k": "\ud83d"}')
         world.settle()
         assert [letter.error for letter in world.dead_letters()] == [
             "malformed JSON: invalid character (byte 4)",
             "malformed JSON: invalid character (byte 6)",
             "malformed JSON: Input data was truncated",
+            "malformed JSON: half of a surrogate pair is no Unicode text",
         ]

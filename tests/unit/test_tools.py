@@ -388,6 +388,9 @@ def sync_connection(a: int, conn: Connection = INJECTED) -> None: ...
 def sync_base(a: int, b: int = 0) -> None: ...
 
 
+async def nothing() -> None: ...
+
+
 class One(Exception): ...
 
 
@@ -399,6 +402,7 @@ Same = type("One", (Exception,), {})
     [
         (base, {"effect": "read"}, "effect='read' is not a class; use Effect.READ, Effect.IDEMPOTENT"),
         (base, {"effect": Effect.VERIFIED}, r"VERIFIED needs a probe; give verify=, an async def \(call, a, b\) -> Done | NotDone"),
+        (nothing, {"effect": Effect.VERIFIED}, r"give verify=, an async def \(call\) -> Done | NotDone"),
         (
             base,
             {"effect": Effect.VERIFIED, "verify": plain_probe},

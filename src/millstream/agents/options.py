@@ -232,7 +232,7 @@ def resolved(spec: ToolSpec, signature: Signature, where: str, scope: Mapping[st
 def _check_class(options: Options, is_async: bool, signature: Signature, at: str) -> None:
     effect = options.effect.name
     if options.effect is Effect.VERIFIED:
-        probe = f"async def (call, {_listed(signature)}) -> Done | NotDone | Unknown"
+        probe = f"async def ({', '.join(filter(None, ('call', _listed(signature))))}) -> Done | NotDone | Unknown"
         if options.verify is None:
             raise wrong(at, "effect VERIFIED needs a probe", f"give verify=, an {probe}")
         if not inspect.iscoroutinefunction(options.verify):
@@ -320,7 +320,7 @@ def _exceptions(kinds: object, base: type[BaseException], option: str, at: str) 
 
 
 def _check_takes(fn: Any, option: str, before: tuple[None, ...], signature: Signature, at: str) -> None:
-    wanted = f"({'call, ' if before else ''}{_listed(signature)})"
+    wanted = f"({', '.join(filter(None, ('call' if before else '', _listed(signature))))})"
     if not callable(fn) or not all(places.takes(fn, (*before, *args), kwargs) for args, kwargs in signature.forms()):
         raise wrong(at, f"{option}={places.name_of(fn)} is called as the tool is", f"give it the parameters {wanted}")
 

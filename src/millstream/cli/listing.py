@@ -84,6 +84,8 @@ def runs(
     diverged   its code no longer fits its record; tried again when it changes
     done, cancelled
 
+    TOOK is the time from the start of its handler to its end; of a run that was retried, of the last try.
+
     With --json: run, agent, key, status, event, created, finished, error (null, or type, message and data).
     """
     from millstream.core.runs import STATUSES

@@ -22,6 +22,7 @@ from millstream.cli.output import brief_time, command, count, cut, jsonl, printa
 from millstream.cli.rows import call, cancelled, decoded, id_of, waits, ways_to_settle
 from millstream.cli.told import Told, state_json
 from millstream.cli.tracebacks import place, without_ours
+from millstream.core.runs import MISFIT
 
 if TYPE_CHECKING:
     from millstream.core.tables import RecordRow
@@ -333,6 +334,12 @@ class Story:
         if denied is not None:
             yield printable(f"    {denied.step} was settled as failed{_by(denied)}; a retry will not perform it")
             return
+        misfit = self._misfit(error)
+        if misfit is not None:
+            yield ""
+            yield printable(f"What {misfit.step} was settled with{_by(misfit)} does not fit; settle it anew")
+            yield command(f"millstream resolve {self.told.id}/{misfit.step} --result JSON{self.where}", sys.stdout, "    ")
+            return
         yield ""
         yield "Try it again"
         yield command(f"millstream retry {self.told.id}{self.where}", sys.stdout, "    ")
@@ -344,6 +351,14 @@ class Story:
                 settled = decoded(record.error)
                 if (settled.get("type"), settled.get("message")) == (error.get("type"), error.get("message")):
                     return record
+        return None
+
+    def _misfit(self, error: dict[str, Any]) -> RecordRow | None:
+        """The settlement that the code cannot read: a retry would read it again."""
+        for record in self.told.records:
+            settled = record.kind == "resulted" and decoded(record.note or "{}").get("settled") == "result"
+            if settled and str(error.get("message")).startswith(MISFIT.format(step=record.step)):
+                return record
         return None
 
     def _traceback(self, text: str) -> Iterator[str]:

@@ -49,6 +49,8 @@ RELEASED = "released"  # the key went on without the run; ``result`` is the stat
 CHANGED = "changed"  # the state that the run left, as ``result``; ``note`` says its version and whose state it replaced
 NOTED = "noted"  # the arguments of a recorded READ step differ from those of the code of today
 
+MISFIT = "the recorded result of {step} does not fit its declared type"  # how the error of such a run begins
+
 Kind = Literal["resulted", "fired", "received", "cancelled", "resumed"]
 
 json_encode = msgspec.json.Encoder(order="sorted").encode

@@ -19,6 +19,7 @@ from millstream.core.effects import Effect, Policy
 from millstream.core.facts import Emitted, Refused, StepCall
 from millstream.core.graph import AgentSpec, Graph, ToolSpec
 from millstream.core.identity import KeyMaker
+from millstream.core.runs import MISFIT
 from millstream.core.tables import EventRow
 from millstream.core.text import clean, key_text, text_of
 from millstream.core.times import utc
@@ -157,7 +158,7 @@ class Handle(msgspec.Struct, eq=False):
             return await self._misfit(call, spec, problem)
 
     async def _misfit(self, call: StepCall, spec: ToolSpec, problem: Exception) -> Any:
-        why = f"the recorded result of {call.step} does not fit its declared type {spec.result.name}: {problem}"
+        why = f"{MISFIT.format(step=call.step)} {spec.result.name}: {problem}"
         return await self.diverge(f"{why}. Let the type take what is recorded; a person's settlement may be given anew")
 
     def receive(self, name: str, about: str | None, read: Callable[[str], Any]) -> Coroutine[Any, Any, Mail]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from millstream.core.text import key_text, shown, text_of
 from millstream.engine.ports import Line, SourceConnector
 
 BATCH = 256  # lines a read
+HALF_A_PAIR = re.compile(rb'\\u[dD][89abAB][0-9a-fA-F]{2}"')  # msgspec looks for the other half behind the end
 
 
 class Pump:
@@ -134,7 +136,10 @@ def reason_of(error: BaseException, line: bytes) -> str:
     if isinstance(error, msgspec.ValidationError):
         return f"does not fit its declared type: {text_of(error)}"
     if isinstance(error, msgspec.DecodeError):
-        return f"malformed JSON: {text_of(error).removeprefix('JSON is malformed: ')}"
+        why = text_of(error).removeprefix("JSON is malformed: ")
+        if why == "Input data was truncated" and HALF_A_PAIR.search(line):
+            why = "half of a surrogate pair is no Unicode text"
+        return f"malformed JSON: {why}"
     if isinstance(error, UnicodeDecodeError):
         broken = _not_utf8(line)
         if broken is not None:  # the decoder's own error counts from the text value that it was in
