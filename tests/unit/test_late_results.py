@@ -29,8 +29,9 @@ class Shop:
 
         @tool(effect=effect, timeout="1h", verify=cannot_tell if effect is Effect.VERIFIED else None)
         async def pay() -> str:
+            fails = isinstance(ends, Exception) and not self.mended
             await asyncio.sleep(60)
-            if isinstance(ends, Exception) and not self.mended:
+            if fails:
                 raise ends
             return "paid"
 
@@ -150,6 +151,27 @@ def test_a_result_that_comes_while_a_retry_waits_to_ask_the_probe_is_evidence_to
         world.settle()
         assert run.expect("done").output == "paid"
         assert [attempt.probe for attempt in world.attempts()] == [False]
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [(ValueError("no money"), "failed"), (ConnectionResetError("hung up"), "in_doubt")],
+    ids=["failed", "unclear"],
+)
+def test_a_failure_that_comes_while_a_retry_waits_to_ask_the_probe_is_evidence_and_what_is_unclear_is_left_to_the_probe(
+    raised: Exception, status: str
+) -> None:
+    shop = Shop(raised, gets_stuck_after="20s", effect=Effect.VERIFIED)
+    with shop.world() as world:
+        run = failed(shop, world)
+        shop.mended = True
+        world.retry(run)
+        world.advance("22s")  # it waits for the payment
+        run.expect("waiting")
+        world.advance("1m")  # the code of the first attempt has ended
+        assert run.status == ("failed" if status == "failed" else "waiting")
+        world.settle()
+        run.expect(status)
 
 
 def test_a_result_that_comes_with_a_cancellation_does_not_undo_it() -> None:

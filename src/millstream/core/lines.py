@@ -208,6 +208,10 @@ class Lines:
             last = 1 << 63
         instance.line = [queued for queued in line if _turn(queued) <= last]
         instance.changed = {}
+        most = 2 * self.desk.limits.line
+        if len(instance.line) > most:  # many were woken at once
+            instance.more = True
+            del instance.line[most:]
 
     def scan(self) -> None:
         """Find work in the store: all lines, from the oldest turn."""

@@ -247,18 +247,12 @@ class Steps:
         if fact.ended is not Ended.OVERDUE:
             step.busy = False
         step.trace = fact.trace
-        if step.phase == Step.RESTING and not step.busy:
-            if fact.ended is Ended.SUCCEEDED:  # it is evidence
-                if step.due is not None:  # of an earlier start, while the time has not come to ask the probe
-                    run.resting -= 1
-                    run.open += 1
-                self._decide(run, step, fact.ended, fact.result, fact.error)
-                return
-            if step.granted:
-                self.attempts.attempt(run, step, unwritten=True)
-                return
-        if step.phase not in (Step.PERFORMING, Step.DOUBT):  # abandoned, or settled meanwhile
-            if not run.replaying:
+        if step.phase == Step.RESTING:
+            if not step.busy:
+                self._ended_while_it_rests(run, step, fact)
+            return
+        if step.phase not in (Step.PERFORMING, Step.DOUBT):
+            if step.phase in (Step.DONE, Step.ABANDONED) and not run.replaying:  # settled, or given up, meanwhile
                 self.delivered(run, step)
             if run.doubts and not run.replaying:
                 self.lifecycle.rest(run)  # perhaps it was this that kept it from being parked
@@ -273,6 +267,16 @@ class Steps:
         self._decide(run, step, fact.ended, fact.result, fact.error, fact.retryable)
         if step.is_left_alone():
             self.lifecycle.rest(run)
+
+    def _ended_while_it_rests(self, run: Run, step: Step, fact: AttemptEnded) -> None:
+        """The code of an attempt that was taken for lost, or is overdue, while the time of its probe, or its end, is waited for."""
+        if fact.ended is Ended.SUCCEEDED or (fact.ended is Ended.FAILED and not step.granted):  # it is evidence
+            if step.due is not None:
+                run.resting -= 1
+                run.open += 1
+            self._decide(run, step, fact.ended, fact.result, fact.error, fact.retryable)
+        elif step.granted:
+            self.attempts.attempt(run, step, unwritten=True)
 
     def leave(self, run: Run) -> None:
         """The run has failed or diverged. What code of its effects says in the end is on record for a retry, which would else
