@@ -1,4 +1,4 @@
-"""Mail: signals, answers to asks, and the deadlock that an ask could make.
+"""Mail: signals, and answers to asks.
 
 * A signal is for a run, or for whichever run of (agent, key) receives it first. It is handed over at once to a run that waits for
   it here; otherwise it is a row in the store.
@@ -9,9 +9,7 @@
   on without what it was promised leaves it to others: it is offered again. So nothing that somebody waits for lies there unseen.
   None of this is durable: after a crash, all mail that somebody waits for is offered again.
 * An ask makes a run of the asked agent; its answer is mail to the asking run, in the entry that completes the asked one.
-* A key is held by the run at the head of its line, and a run that was asked may wait behind it. ``asking`` holds who waits for
-  whom: an ask that would close a circle can never be answered, and fails at once. In it stand the keys that are held, and, for
-  runs that released theirs (nobody waits behind them, but whoever asked them does), the ask that made them.
+  An ask that could never be answered fails at once (``asking``).
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from millstream.core import runs as r
+from millstream.core.asking import Asking
 from millstream.core.commands import Answer, LoadMail, LoadWaiting, Offer, ScanMail
 from millstream.core.desk import Desk
 from millstream.core.facts import MailLoaded, MailScanned, Signalled, StepCall, WaitingLoaded
@@ -40,9 +39,7 @@ REMEMBERED = 100_000  # signal ids kept in memory for those that are not durable
 READ = (2, 32)  # messages that a run which waits reads at first, and then: most take one and are gone, some take all there are
 ALL = 1 << 63  # beyond every number
 
-Place = tuple[str, str]  # (agent, key)
 Sort = tuple[str, str, int | None, str, str, str | None]  # of mail: agent, key, run, kind, name, about
-Node = Place | tuple[int, str]  # who waits: the holder of a key; of a released run, the ask that made it as (run, step)
 
 
 def signal_id(agent: str, key: str, id: str) -> str:
@@ -59,7 +56,7 @@ class Mail:
         self.lifecycle = lifecycle
         self.steps: Steps  # set by the machine
         self.intake: Intake
-        self.asking: dict[Node, dict[tuple[int, str], Node]] = {}  # who waits -> {(run, step): for whom}
+        self.asking = Asking(desk.graph)
         self._first = 0  # mail with a smaller number is of earlier lives
         self._recent: dict[str, None] = {}  # ids of signals that may not be durable yet
         self.offers: dict[int, dict[Sort, list[int]]] = {}  # to be offered when this commit is durable
@@ -370,7 +367,7 @@ class Mail:
                 run.mail.remove(mail)
             self._discard(mail)
         if call.kind == "ask":
-            self._answered(run, call.step)
+            self.asking.ends(run, call.step)
             self.steps.answered(run, call, mail.payload, None if mail.error is None else r.json_decode(mail.error))
             return
         note = {"by": mail.by, "id": mail.id, "sent": mail.at, "about": mail.about}
@@ -386,7 +383,7 @@ class Mail:
             self._release(run.number, call.step)
             run.unread = True  # another step of it may wait for that
         if call.kind == "ask":
-            self._answered(run, call.step)
+            self.asking.ends(run, call.step)
 
     def leave(self, run: Run) -> None:
         """The run is done: answers to asks that it had given up are of no use to anybody any more."""
@@ -398,10 +395,7 @@ class Mail:
 
     def forget(self, run: Run) -> None:
         """The run has ended, or begins anew when it is wanted again."""
-        node = _node(run.spec.waiting, run.spec.name, run.key, run.asker)
-        for asker, step in list(self.asking.get(node, ())) if node is not None else ():
-            if asker == run.number:
-                self._answered(run, step)
+        self.asking.forget(run)
         self.let_go(run)
         run.waits.clear()
 
@@ -409,22 +403,12 @@ class Mail:
 
     def opened(self, askers: list[RunRow], epoch: int) -> None:
         self._first = epoch << EPOCH_BITS
-        agents = self.desk.graph.agents
-        for row in askers:
-            spec = agents.get(row.agent)
-            for step, kind, name, key in r.json_decode(row.awaits or "[]"):
-                if kind == "ask" and spec is not None and name in agents:
-                    self._waits(_node(spec.waiting, row.agent, row.key, row.asker), row.run, step, (name, key))
-
-    def _waits(self, node: Node | None, run: int, step: str, asked: Place) -> None:
-        if node is not None:
-            holds = self.desk.graph.agents[asked[0]].waiting == "hold"
-            self.asking.setdefault(node, {})[run, step] = asked if holds else (run, step)
+        self.asking.opened(askers)
 
     def ask(self, run: Run, step: Step, call: StepCall) -> None:
-        node, there = _node(run.spec.waiting, run.spec.name, run.key, run.asker), (call.name, call.key or "")
-        if node is not None and self.desk.graph.agents[call.name].waiting == "hold" and self._leads_back(there, node):
-            self.steps.answered(run, call, None, _deadlock((run.spec.name, run.key), there))
+        deadlock = self.asking.deadlock(run, (call.name, call.key or ""))
+        if deadlock is not None:
+            self.steps.answered(run, call, None, deadlock)
             return
         step.recorded = self.lifecycle.record(run, r.INTENDED, call.step, tool=call.name, key=call.key, args=call.args)
         step.phase = Step.PERFORMING
@@ -434,30 +418,8 @@ class Mail:
     def expect(self, run: Run, call: StepCall, *, again: bool = False) -> None:
         """Wait for the answer to an ask; ``again``: it may have come already."""
         run.waits[call.step] = call
-        node = _node(run.spec.waiting, run.spec.name, run.key, run.asker)
-        self._waits(node, run.number, call.step, (call.name, call.key or ""))
+        self.asking.begins(run, call.step, (call.name, call.key or ""))
         run.unread = run.unread or again
-
-    def _answered(self, run: Run, step: str) -> None:
-        node = _node(run.spec.waiting, run.spec.name, run.key, run.asker)
-        asked = None if node is None else self.asking.get(node)
-        if node is not None and asked is not None:
-            asked.pop((run.number, step), None)
-            if not asked:
-                del self.asking[node]
-
-    def _leads_back(self, start: Node, goal: Node) -> bool:
-        """Does the holder of ``start`` wait, directly or through others, for ``goal``?"""
-        seen: set[Node] = set()
-        open_ = [start]
-        while open_:
-            place = open_.pop()
-            if place == goal:
-                return True
-            if place not in seen:
-                seen.add(place)
-                open_.extend(self.asking.get(place, {}).values())
-        return False
 
     def reply(self, run: Run, answer: str | None, error: dict[str, Any] | None) -> None:
         """A run has ended: if it was asked, the answer is in the same entry. It is given once, whatever a retry brings."""
@@ -498,24 +460,6 @@ def _sort(wait: Wait) -> tuple[str, str, str | None]:
     """What can be given to one who waits for this can be given to all who wait for the like."""
     step, kind, name, about = wait
     return (kind, step, None) if kind == "ask" else (kind, name, about)
-
-
-def _node(waiting: str, agent: str, key: str, asker: str | None) -> Node | None:
-    """Where a run stands in ``asking``; None: nobody can wait for it."""
-    if waiting == "hold":
-        return agent, key
-    if asker is None:
-        return None
-    run, step, *_ = r.json_decode(asker)
-    return run, step
-
-
-def _deadlock(here: Place, there: Place) -> dict[str, Any]:
-    message = (
-        f"{here[0]} {here[1]!r} asks {there[0]} {there[1]!r}, whose current run waits (directly or through others) for "
-        f"{here[0]} {here[1]!r}: neither could ever go on. Use send() and a signal for the answer, or waiting='release'"
-    )
-    return {"type": "Deadlock", "message": message, "data": None}
 
 
 def _ask_failed(run: Run, error: dict[str, Any]) -> dict[str, Any]:
