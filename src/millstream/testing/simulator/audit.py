@@ -61,7 +61,8 @@ class Audit:
         self._states: dict[tuple[str, str], tuple[int, int, list[str]]] = {}  # version, run, who touched it
         self._last: dict[str, tuple[int, _Handler | None]] = {}  # step -> its last attempt: when it was sent, and for whom
         self._told: dict[tuple[int, str], int] = {}  # (run, step) -> when the core was told in this life that it happened
-        self._unanswered: Counter[str] = Counter()  # step -> probes of its last attempt in this life that gave no answer
+        # (step, generation of its run) -> probes of its last attempt in this life that gave no answer
+        self._unanswered: Counter[tuple[str, int]] = Counter()
         self._began: dict[tuple[str, str], int] = {}  # (agent, key) -> the last run that began in this life
         self._begun: set[int] = set()  # and all that did
         self._received: dict[str, tuple[int, str | None]] = {}  # signal id -> who received it
@@ -213,7 +214,7 @@ class Audit:
 
     def performed(self, life: Life, command: Perform, request: Request) -> None:
         self.counts[f"perform {request.effect.value}"] += 1
-        self._unanswered.pop(request.place, None)
+        self._unanswered.pop(self._asked(request), None)
         if (command.run, command.step) in self._told:
             raise Violation("decided-once", f"{request.place} is performed, and the core was told that it happened")
         if command.attempt > 1:
@@ -257,14 +258,19 @@ class Audit:
         if ended is Ended.SUCCEEDED and request.effect is not Effect.READ:
             self._told[request.run, request.place.partition("/")[2]] = life.clock.at
         if ended is Ended.UNANSWERED:
-            self._unanswered[request.place] += request.run in self._handlers  # what is said to nobody is not counted
+            self._unanswered[self._asked(request)] += request.run in self._handlers  # what is said to nobody is not counted
         elif ended is not Ended.OVERDUE:
             self._last[request.place] = (request.sent, self._handlers.get(request.run))
+
+    def _asked(self, request: Request) -> tuple[str, int]:
+        """The step, and for which generation: a person who retries the run has its probe asked as often as the first time."""
+        handler = self._handlers.get(request.run)
+        return request.place, -1 if handler is None else handler.generation
 
     def probed(self, life: Life, request: Request) -> None:
         """The deadline of an attempt that this start of the handler made is known; nothing may be asked before it has settled."""
         self.counts["probe"] += 1
-        unanswered = self._unanswered[request.place]
+        unanswered = self._unanswered[self._asked(request)]
         if unanswered >= request.tool.policy.retry.attempts:
             raise Violation("effect-class", f"{request.place} is probed again after {unanswered} probes without an answer")
         sent, handler = self._last.get(request.place, (0, None))
