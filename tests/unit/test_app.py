@@ -549,7 +549,7 @@ BAD_APPS: list[tuple[Callable[[], Any], str]] = [
     (lambda: App("shop", partitions=0), "partitions=0 is no count; use a whole number from 1 to 65536"),
     (lambda: App("shop", partitions=True), "partitions=True is no count"),
     (lambda: App("shop", bare_generator), "lifespan=bare_generator is a bare generator; decorate it with @asynccontextmanager"),  # type: ignore[arg-type]
-    (lambda: App("shop", lambda app: lifespan()), "gives no async context manager; use an @asynccontextmanager function without"),  # type: ignore[misc, arg-type]
+    (lambda: App("shop", lambda app: lifespan()), "is no function without parameters that gives an async context manager; use"),  # type: ignore[misc, arg-type]
 ]
 
 

@@ -201,6 +201,20 @@ def note(call: Call, key: str) -> str:
     return call("runs", "--key", key)[1].splitlines()[1].partition("cancelled ")[2].partition("cancelled ")[2].strip()
 
 
+def test_of_a_run_in_doubt_it_is_said_that_its_cancellation_waits_for_the_settlement(shop: Path, call: Call) -> None:
+    run(shop, "lost")
+    found = status(call, "of-lost")[0]
+    assert call("cancel", found)[2] == (
+        "cancellation is recorded; letter is in doubt, and its handler goes on when that is settled:\nsee `millstream doubts`\n"
+    )
+    run(shop)
+    assert status(call, "of-lost")[1] == "in_doubt"
+    assert call("resolve", f"{found}/letter", "--fail", "nobody has it")[0] == 0
+    child = subprocess.run([*COMMAND, "run", "app.py", "--until-idle"], cwd=shop, check=True, capture_output=True, text=True)
+    assert "0 done, 0 failed, 0 outputs, 1 cancelled" in child.stderr
+    assert status(call, "of-lost")[1] == "cancelled"
+
+
 def test_a_failed_run_is_cancelled_at_once_and_its_note_is_as_that_of_a_waiting_one(
     shop: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,6 +397,6 @@ def test_what_became_of_dead_letters_is_told(capsys: pytest.CaptureFixture[str])
     operate._tell_others({"duplicates": 2, "refused": 1, "reason": "operator op raised \x1b", "cannot": cannot, "remaining": 4})
     assert capsys.readouterr().err.splitlines() == [
         "2 were duplicates of events that had come otherwise, and are gone",
-        "1 were refused again, the first because: operator op raised \\x1b",
+        "1 was refused again, because: operator op raised \\x1b",
         "3 cannot be retried: 1 cut, 2 evidence only",
     ]

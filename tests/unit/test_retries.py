@@ -278,3 +278,78 @@ def test_what_was_sent_after_a_rest_is_not_taken_for_unsent_where_the_clock_was_
             world.settle()
         world.run().expect("in_doubt")
         assert len(calls) == (3 if effect is Effect.IDEMPOTENT else 2)
+
+
+@tool(effect=Effect.IDEMPOTENT)
+async def book() -> str:
+    return "b1"
+
+
+@tool(effect=Effect.IDEMPOTENT)
+async def unbook(booking: str) -> None: ...
+
+
+def visits(broken: list[bool]) -> tuple[App, Any]:
+    app = App("visits")
+    source = app.source("in", jsonl("in.jsonl"), key="k")
+
+    @app.agent(on=source)
+    async def visit(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> str:
+        booking = await book()
+        try:
+            await ctx.receive("visited")
+            if broken:
+                raise ValueError("a bug")
+        except (asyncio.CancelledError, ValueError):
+            await unbook(booking)
+            raise
+        return booking
+
+    return app, source
+
+
+def test_a_cancelled_run_that_has_cleaned_up_is_not_retried_for_what_it_did_is_undone() -> None:
+    app, source = visits([])
+    with AppRun(app) as world:
+        world.send(source, {"k": "a"})
+        world.settle()
+        run = world.run()
+        world.cancel(run)
+        world.settle()
+        assert sum(world.effects(unbook).values()) == 1
+        with pytest.raises(UsageError, match=r"was cancelled, and its handler cleaned up \(unbook\): .* Send its event anew"):
+            world.retry(run)
+        run.expect("cancelled")
+
+
+def test_a_cancelled_run_that_had_nothing_to_clean_up_is_retried() -> None:
+    app, source, _ = shop("uuid")
+    with AppRun(app) as world:
+        world.send(source, {"k": "a", "id": 1})
+        world.advance("1m")
+        run = world.run()
+        world.cancel(run)
+        world.settle()
+        world.retry(run.expect("cancelled"))
+        world.settle()
+        run.expect("waiting")
+
+
+def test_a_retry_that_goes_on_with_what_its_last_try_has_undone_diverges_and_is_told_why() -> None:
+    broken = [True]
+    app, source = visits(broken)
+    with AppRun(app) as world:
+        world.send(source, {"k": "a"})
+        world.settle()
+        run = world.run()
+        world.signal(run, "visited", True)
+        world.settle()
+        broken.clear()
+        world.retry(run.expect("failed"))
+        world.settle()
+        error = run.expect("diverged").error
+        assert error is not None
+        assert (
+            "/unbook is recorded as started, and the handler returned without asking for it. It was asked for before a retry: to"
+            in (error["message"])
+        )

@@ -262,6 +262,11 @@ def test_a_crash_that_does_not_happen_fails_the_test(tmp_path: Path) -> None:
             world.settle()
         with pytest.raises(AssertionError, match="it was not seen at all"), world.crash_at("reed", "sent"):
             world.settle()
+        with (
+            pytest.raises(AssertionError, match=r"0 times, and 1 times before the block was entered: signal\(\), "),
+            world.crash_at(one, "sent"),
+        ):
+            world.settle()
         with pytest.raises(UsageError, match="there is no such point; there are before_intent, intended, "):
             world.crash_at(one, "sentt")  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="count from 1"):

@@ -355,8 +355,8 @@ def _check_lifespan(lifespan: Any, where: str) -> None:
     if inspect.isasyncgenfunction(lifespan):
         raise wrong(where, f"lifespan={places.name_of(lifespan)} is a bare generator", "decorate it with @asynccontextmanager")
     if not callable(lifespan) or inspect.iscoroutinefunction(lifespan) or not places.takes(lifespan, (), {}):
-        what = f"lifespan={places.name_of(lifespan)} gives no async context manager"
-        raise wrong(where, what, "use an @asynccontextmanager function without parameters")
+        what = f"lifespan={places.name_of(lifespan)} is no function without parameters that gives an async context manager"
+        raise wrong(where, what, "use `@asynccontextmanager async def lifespan():` with one yield")
 
 
 def _fingerprint(graph: Graph) -> str:

@@ -36,6 +36,8 @@ def resolve(target: str) -> App:
     name, colon, attribute = target.partition(":")
     if target.endswith(".py"):
         return _only_app(_load(target), target)
+    if not colon and os.path.exists(target):
+        raise UsageError(f"TARGET {target!r} is no Python file; give path.py, or module:app")
     if not colon or not attribute or not name:
         raise UsageError(f"TARGET {target!r} is neither a file nor a name in a module; give path.py, or module:app")
     if name.endswith(".py") or os.sep in name:

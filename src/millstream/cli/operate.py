@@ -155,8 +155,20 @@ def cancel(run: RunId, data: Data = None) -> None:
     running, status = _do(data, {"op": "cancel", "run": _run(run), "by": _me()})
     if status == "cancelled":
         tell("cancelled")
+    elif doubts := _in_doubt(data, run):
+        tell(printable(f"cancellation is recorded; {doubts} in doubt, and its handler goes on when that is settled:"))
+        tell("see `millstream doubts`")
     else:
         _done("cancellation is recorded; its handler is told", running)
+
+
+def _in_doubt(data: Path | None, run: str) -> str | None:
+    """Which steps of a run are in doubt."""
+    from millstream.core.identity import parse_run_id
+
+    with looking(data) as store:
+        steps = [doubt.step for doubt in store.doubts_of(parse_run_id(run).number)]
+    return f"{', '.join(steps)} {'is' if len(steps) == 1 else 'are'}" if steps else None
 
 
 def retry_letters(data: Path | None, json: Json) -> None:
@@ -186,9 +198,14 @@ def retry_letters(data: Path | None, json: Json) -> None:
 def _tell_others(answer: dict[str, Any]) -> None:
     """What became of the dead letters that did not become events."""
     if answer["duplicates"]:
-        tell(f"{answer['duplicates']:,} were duplicates of events that had come otherwise, and are gone")
+        one, more = (
+            "was a duplicate of an event that had come otherwise, and is",
+            "were duplicates of events that had come otherwise, and are",
+        )
+        tell(f"{count(answer['duplicates'], one, more)} gone")
     if answer["refused"]:
-        tell(f"{answer['refused']:,} were refused again, the first because: {printable(answer['reason'])}")
+        first = "because" if answer["refused"] == 1 else "the first because"
+        tell(f"{count(answer['refused'], 'was', 'were')} refused again, {first}: {printable(answer['reason'])}")
     if answer["cannot"]:
         why = ", ".join(f"{number:,} {reason}" for reason, number in answer["cannot"].items())
         tell(f"{sum(answer['cannot'].values()):,} cannot be retried: {why}")

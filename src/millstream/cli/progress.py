@@ -161,13 +161,18 @@ class Progress:
         """What is only told where there is some of it: the word for one, for more, and how many."""
         return [
             ("diverged", "diverged", stats.diverged),
+            ("cancelled", "cancelled", stats.cancelled),
             ("duplicate", "duplicates", stats.duplicates),
             ("rejected", "rejected", stats.rejected),
         ]
 
+    @staticmethod
+    def _ended(stats: Stats) -> int:
+        return stats.done + stats.failed + stats.diverged + stats.cancelled
+
     def _per_second(self, stats: Stats) -> float:
         """Events that were handled, lately. They are accepted in bursts, so that would say little of how fast it is."""
-        now, handled = time.monotonic(), stats.done + stats.failed + stats.diverged if self.graph.agents else stats.accepted
+        now, handled = time.monotonic(), self._ended(stats) if self.graph.agents else stats.accepted
         while len(self._rate) > 1 and self._rate[1][0] < now - RATE_S:
             self._rate.popleft()
         since, before = self._rate[0]

@@ -255,7 +255,7 @@ class Story:
 
     def _because(self, record: RecordRow) -> Iterator[str]:
         if record.error is not None:
-            for line in printable(cut(_message(record), self.limit or 1 << 62), lines=True).split("\n"):
+            for line in printable(self._short(_message(record), self.limit or 1 << 62), lines=True).split("\n"):
                 yield f"{MARGIN}{line}"
 
     # the rest
@@ -269,7 +269,8 @@ class Story:
             step = printable(f"{self.told.id}/{doubt.step}")
             yield ""
             yield f"In doubt: {step}"
-            yield printable(f"    Search for its key, {doubt.idempotency_key}, where the effect would be; then say what you found:")
+            yield printable(f"    Search for its key, {doubt.idempotency_key}, or its arguments where the effect would be;")
+            yield "    then say what you found:"
             yield ways_to_settle(step, self.where, sys.stdout, "    ")
 
     def _state(self) -> Iterator[str]:
@@ -307,7 +308,7 @@ class Story:
         text = cancelled(row, self._cancelled_by()) if row.status == "cancelled" else f"{error.get('type')}: {error.get('message')}"
         is_traceback = isinstance(data, dict) and set(data) == {"traceback"}
         where = place(str(data["traceback"])) if is_traceback else None
-        first, *others = printable(cut(str(text), self.limit or 1 << 62), lines=True).split("\n")
+        first, *others = printable(self._short(str(text), self.limit or 1 << 62), lines=True).split("\n")
         yield f"    {first}" + (f" at {printable(where)}" if where and not others else "")
         for line in others:
             yield f"    {line}"

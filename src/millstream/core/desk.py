@@ -81,7 +81,16 @@ class Desk:
         self.stopping = False  # no new effect starts
         self._next = 0
         self._alarm_order = 0
-        self.counts = {"accepted": 0, "done": 0, "failed": 0, "diverged": 0, "duplicates": 0, "rejected": 0, "outputs": 0}
+        self.counts = {
+            "accepted": 0,
+            "done": 0,
+            "failed": 0,
+            "diverged": 0,
+            "cancelled": 0,
+            "duplicates": 0,
+            "rejected": 0,
+            "outputs": 0,
+        }
 
     def open(self, store_id: str, epoch: int) -> None:
         self.keys = KeyMaker(self.graph.app, store_id)

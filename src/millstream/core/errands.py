@@ -15,6 +15,7 @@ from millstream.core.commands import Answer
 from millstream.core.desk import Desk
 from millstream.core.facts import AttemptEnded, CancelRequested, RetryRequested, Settled
 from millstream.core.lines import Lines
+from millstream.core.matching import compensations
 from millstream.core.runs import Run, Step, size
 from millstream.core.suspects import POISON, Poison
 from millstream.core.tables import RUNS, RunRow
@@ -122,6 +123,11 @@ class Errands:
             if run.status == r.DIVERGED:  # else somebody has cancelled it meanwhile
                 self._new_generation(run, "changed code")
         elif run.status in (r.FAILED, r.DIVERGED, r.CANCELLED):
+            undone = compensations(run) if run.status == r.CANCELLED else []
+            if undone:
+                what = f"run {run.id} was cancelled, and its handler cleaned up ({', '.join(undone)})"
+                self.answer(errand, f"{what}: what it did before need not hold any more, so it cannot go on. Send its event anew")
+                return
             self._new_generation(run, errand.by)
             self.answer(errand)
         else:

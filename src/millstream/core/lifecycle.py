@@ -510,7 +510,8 @@ class Lifecycle:
             return
         unasked = forgotten(run)
         if unasked is not None:
-            self.diverge(run, f"step {unasked} is recorded as started, and the handler returned without asking for it")
+            text = f"step {run.id}/{unasked.step} is recorded as started, and the handler returned without asking for it"
+            self.diverge(run, text, UNDONE if unasked.generation < run.generation else "")
             return
         if end.state is not None:
             if any(record.kind == r.RESUMED for record in run.order):
@@ -548,8 +549,7 @@ class Lifecycle:
         run.status = status
         if status == r.CANCELLED or run.spec.on_error == "park":
             run.turn = None
-        if status != r.CANCELLED:
-            self.desk.counts[status] += 1
+        self.desk.counts[status] += 1
         self.intake.failure(run, error)
         self.mail.forget(run)
         if status != r.DIVERGED:
@@ -590,6 +590,10 @@ STUCK = {
     "It awaits a future, lock or queue that only itself could serve",
     "data": None,
 }
+UNDONE = (
+    ". It was asked for before a retry: to undo something, perhaps (in an `except`), that the retry went on with as if it held. "
+    "See what is true out there; then cancel the run"
+)
 KEPT = ". The run is kept and tried again when the agent's code changes"
 TRAPS = (
     ". Known causes: steps named by position in a changed loop, "

@@ -111,12 +111,21 @@ def twin(run: Run, step: Step, call: StepCall, tools: Container[str]) -> str | N
     return None
 
 
-def forgotten(run: Run) -> str | None:
+def forgotten(run: Run) -> RecordRow | None:
     """A recorded effect (of this generation or an earlier one) that the handler never asked for."""
     for step in run.steps.values():
         if step.call is None and step.phase != Step.CALLED and step.recorded is not None and step.recorded.kind == r.INTENDED:
-            return f"{run.id}/{step.id}"
+            return step.recorded
     return None
+
+
+def compensations(run: Run) -> list[str]:
+    """The effects by which the handler has cleaned up after its cancellation."""
+    cancelled = next((record.record for record in run.order if record.kind == r.CANCEL), None)
+    if cancelled is None:
+        return []
+    effects = [step.recorded for step in run.steps.values() if step.recorded is not None and step.recorded.kind == r.INTENDED]
+    return [f"{record.step}" for record in effects if record.record > cancelled]
 
 
 def tool_of(step: Step) -> tuple[str | None, Effect | None]:

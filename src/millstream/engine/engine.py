@@ -72,6 +72,7 @@ class Stats(msgspec.Struct):
     done: int = 0
     failed: int = 0
     diverged: int = 0
+    cancelled: int = 0
     duplicates: int = 0
     rejected: int = 0
     outputs: int = 0
@@ -576,7 +577,7 @@ class Engine:
         """The figures of now."""
         counts = self.machine.desk.counts
         stats = self.stats
-        for name in ("accepted", "done", "failed", "diverged", "duplicates", "rejected", "outputs"):
+        for name in ("accepted", "done", "failed", "diverged", "cancelled", "duplicates", "rejected", "outputs"):
             setattr(stats, name, counts[name])
         stats.active = self.machine.lines.running
         stats.waiting = len(self.machine.lifecycle.idle)

@@ -23,9 +23,10 @@ the death waits for its code to end, and loses what it returned.
 from __future__ import annotations
 
 import ctypes
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import msgspec
 
@@ -33,6 +34,9 @@ from millstream.errors import UsageError
 
 Point = Literal["before_intent", "intended", "sent", "performed", "recorded", "probed"]
 POINTS: tuple[Point, ...] = get_args(Point)
+
+
+SOONER = "signal(), resolve(), retry() and cancel() come back when they are durable, and what they lead to may have begun by then"
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -60,6 +64,13 @@ class Crash:
         raise NotImplementedError
 
 
+class Watched(Protocol):
+    """What deaths are planned for: ``Lives``."""
+
+    plans: list[Crash]
+    passed: Counter[tuple[str, Point]]
+
+
 class CrashAt(Crash):
     """Made by ``AppRun.crash_at``; a context manager in which the crash has to happen.
 
@@ -67,20 +78,21 @@ class CrashAt(Crash):
         happened: how often it did.
     """
 
-    def __init__(self, step: str, point: Point, nth: int, times: int, plans: list[Crash], story: Callable[[], str]) -> None:
-        if point not in POINTS:
-            raise UsageError(f"crash_at({step!r}, {point!r}): there is no such point; there are {', '.join(POINTS)}")
-        if nth < 1 or times < 1:
-            raise UsageError(f"crash_at({step!r}, {point!r}): nth and times count from 1")
+    def __init__(self, step: str, point: Point, nth: int, times: int, lives: Watched, story: Callable[[], str]) -> None:
         self.happened = 0
         self._step = step
         self._point = point
         self._nth = nth
         self._times = times
-        self._plans = plans
+        self._lives = lives
         self._story = story
         self._passed = 0
+        self._passed_before = 0
         self._others: dict[str, None] = {}  # moments of this step at other points, in order
+        if point not in POINTS:
+            raise UsageError(f"crash_at({step!r}, {point!r}): there is no such point; there are {', '.join(POINTS)}")
+        if nth < 1 or times < 1:
+            raise UsageError(f"crash_at({step!r}, {point!r}): nth and times count from 1")
 
     def reached(self, where: str, moments: Sequence[Moment]) -> bool:
         for moment in moments:
@@ -96,14 +108,17 @@ class CrashAt(Crash):
         return False
 
     def __enter__(self) -> CrashAt:
-        self._plans.append(self)
+        self._lives.plans.append(self)
+        self._passed_before = self._lives.passed[self._step, self._point]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._plans.remove(self)
+        self._lives.plans.remove(self)
         if error is None and self.happened < self._times:
             seen = ", ".join(self._others) or "it was not seen at all (is it the tool's or step's name?)"
             happened = f"{self.happened} of {self._times} crashes happened; the point was reached {self._passed} times"
+            if self._passed_before:
+                happened += f", and {self._passed_before} times before the block was entered: {SOONER}"
             raise AssertionError(f"crash_at({self._step!r}, {self._point!r}): {happened}. Of this step: {seen}\n{self._story()}")
 
     def __repr__(self) -> str:

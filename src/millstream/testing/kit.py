@@ -158,7 +158,7 @@ class AppRun:
             UsageError: there is no such point.
         """
         name = step.name if isinstance(step, Tool) else step
-        return CrashAt(name, point, nth, times, self._lives.plans, self.story)
+        return CrashAt(name, point, nth, times, self._lives, self.story)
 
     def restart(self, app: App | None = None, *, grace: Duration = "25s") -> None:
         """Stop the process as SIGTERM does, and start it again: with ``app``, a deployment of its next version.

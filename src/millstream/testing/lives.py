@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ from millstream.errors import UsageError
 from millstream.stores.memory import MemoryStore
 from millstream.testing.bodies import Ledger
 from millstream.testing.clock import VirtualClock
-from millstream.testing.crashes import Crash, Moment
+from millstream.testing.crashes import Crash, Moment, Point
 from millstream.testing.process import Process, Setting
 from millstream.testing.views import clock_text
 
@@ -37,6 +38,7 @@ class Lives:
 
     Attributes:
         plans: of deaths.
+        passed: how often a tool, or a step, was at a point.
         log: what an operator would have read, as (level, text).
         deaths: when and how the process died, in words.
     """
@@ -53,6 +55,7 @@ class Lives:
         self.graph = graph
         self.ledger = Ledger(replaced, self._reached, clock)
         self.plans: list[Crash] = []
+        self.passed: Counter[tuple[str, Point]] = Counter()
         self.log: list[tuple[str, str]] = []
         self.deaths: list[str] = []
         self._store = store
@@ -130,6 +133,7 @@ class Lives:
     def _reached(self, where: str, moments: list[Moment]) -> bool:
         if self._process is None or self._process.dead is not None:
             return False
+        self.passed.update((name, moment.point) for moment in moments for name in {moment.tool, moment.step})
         told = [plan.reached(where, moments) for plan in self.plans]  # each of them counts
         return any(told)
 
