@@ -462,8 +462,10 @@ def test_beyond_a_number_of_warnings_they_are_counted(tmp_path: Path, capsys: py
     shown = Progress(app.graph(), tmp_path)
     for number in range(WARNINGS + 7):
         shown.log("warning", f"run {number} failed: \x1b[2J")
+    shown.log("warning", "all 64 threads are taken")  # one of its kind
     shown.summary()
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == WARNINGS + 1
+    assert len(lines) == WARNINGS + 2
+    assert lines[WARNINGS].endswith("warning: all 64 threads are taken")
     assert lines[0].endswith("warning: run 0 failed: \\x1b[2J")
     assert "7 more warnings" in lines[-1]

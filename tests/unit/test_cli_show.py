@@ -310,6 +310,18 @@ def test_a_settlement_that_does_not_fit_is_to_be_given_anew_and_not_to_be_retrie
     assert "millstream retry" in story(found._replace(row=other))
 
 
+def test_where_something_was_done_after_the_failure_a_retry_is_not_suggested(runs: tuple[Path, dict[str, str]]) -> None:
+    found = told(runs, "full")
+    failed = next(record for record in found.records if record.kind == "resulted" and record.step == "charge")
+    later = next(record for record in found.records if record.kind == "intended" and record.step == "letter")
+    assert failed.error is not None
+    text = story(found._replace(row=found.row._replace(status="failed", error=failed.error), records=[failed, later]))
+    assert "charge failed, and then letter was done: a retry is handed that failure again, and" in text
+    assert "millstream retry" not in text
+    text = story(found._replace(row=found.row._replace(status="failed", error=failed.error), records=[later, failed]))
+    assert "millstream retry" in text
+
+
 def test_on_a_terminal_lines_go_on_under_their_beginning_and_keys_stay_whole(
     show: Show, runs: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

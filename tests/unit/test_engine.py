@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from millstream import App, Context, Effect, jsonl, tool
+from millstream import App, Context, Effect, NotSent, jsonl, tool
 from millstream.core.desk import Limits
 from millstream.core.facts import AttemptEnded
 from millstream.core.intake import Intake
@@ -310,6 +310,52 @@ def test_an_engine_that_is_stopped_while_the_store_refuses_ends_and_says_so(monk
     store.full = False
     asyncio.run(until_idle())
     assert [run.status for run in store.runs()] == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("says", "sent", "status"),
+    [
+        ("late", 1, "done"),
+        (NotSent("no line"), 2, "done"),
+        (asyncio.CancelledError(), 1, "in_doubt"),
+        (ValueError(), 1, "in_doubt"),
+    ],
+    ids=["a result", "not sent", "nothing", "a failure"],
+)
+def test_what_code_says_that_a_stop_has_ended_is_recorded_if_it_tells_whether_it_happened(
+    says: Any, sent: int, status: str
+) -> None:
+    """A failure may be nothing but how a library takes a cancellation."""
+    calls: list[int] = []
+
+    @tool(timeout="1h")  # AT_MOST_ONCE
+    async def letter() -> str:
+        calls.append(1)
+        if len(calls) == 1:
+            try:
+                await asyncio.sleep(3_000)
+            except asyncio.CancelledError:
+                if isinstance(says, BaseException):
+                    raise says from None
+        return "late"
+
+    app = App("post")
+    source = app.source("in", jsonl("in.jsonl"), key="k")
+
+    @app.agent(on=source)
+    async def handler(ctx: Ctx, event: dict[str, Any]) -> str:
+        return await letter()
+
+    with AppRun(app) as world:
+        world.send(source, {"k": "a"})
+        world.advance("1s")
+        world.restart(grace="5s")
+        world.settle()
+        assert not [text for _, text in world.log if "in doubt" in text and "Lost" not in text], (
+            "a doubt that the stop did not record"
+        )
+        world.run().expect(status)
+        assert len(calls) == sent
 
 
 # ----------------------------------------------------------------------------------------------------- threads that never end

@@ -353,3 +353,36 @@ def test_a_retry_that_goes_on_with_what_its_last_try_has_undone_diverges_and_is_
             "/unbook is recorded as started, and the handler returned without asking for it. It was asked for before a retry: to"
             in (error["message"])
         )
+
+
+def test_a_failure_after_which_something_was_done_stands_and_a_retry_does_nothing_new() -> None:
+    tries: list[str] = []
+
+    @tool(effect=Effect.IDEMPOTENT)
+    async def ship() -> None:
+        tries.append("ship")
+        if len(tries) == 1:
+            raise ValueError("closed")
+
+    app = App("shop")
+    source = app.source("in", jsonl("in.jsonl"), key="k")
+
+    @app.agent(on=source)
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> None:
+        booking = await book()
+        try:
+            await ship()
+        except ToolFailed:
+            await unbook(booking)
+            raise
+
+    with AppRun(app) as world:
+        world.send(source, {"k": "a"})
+        world.settle()
+        for _ in range(3):
+            run = world.run().expect("failed")
+            assert run.error is not None
+            assert run.error["message"] == "closed"
+            world.retry(run)
+            world.settle()
+        assert (tries, world.effects(unbook).total()) == (["ship"], 1)

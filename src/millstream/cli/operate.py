@@ -249,7 +249,9 @@ def _ask(folder: Path, request: dict[str, Any]) -> Any:
     from millstream.stores.folder import SOCKET
 
     try:
-        return ask(folder / SOCKET, request)
+        return ask(
+            folder / SOCKET, request, slow=lambda: tell("the engine answers when it has committed this, and has not yet; waiting")
+        )
     except ConnectionRefusedError:
         raise
     except ConnectionError as error:

@@ -28,6 +28,7 @@ READ_S = 1.0  # between readings of the store, at least
 READ_SHARE = 0.01  # of the time, at most, is spent reading it
 RATE_S = 3.0  # the rate is taken over so long
 WARNINGS, WINDOW_S = 20, 10.0
+OF_RUNS = ("run ", "in doubt: ")  # how warnings begin of which there may be one for each run
 
 
 def progress(graph: Graph, folder: Path) -> Progress:
@@ -84,7 +85,7 @@ class Progress:
         if not self._begun:
             self._early.append((level, text))
             return
-        if level != "warning":
+        if level != "warning" or not text.startswith(OF_RUNS):
             self.line(level, text)
             return
         now = time.monotonic()
@@ -104,7 +105,8 @@ class Progress:
 
     def _tell_untold(self) -> None:
         if self._untold:
-            self.line("warning", f"{count(self._untold, 'more warning')} in {WINDOW_S:g} s; see `millstream runs --status failed`")
+            where = "`millstream runs --status failed`, `millstream doubts`"
+            self.line("warning", f"{count(self._untold, 'more warning')} in {WINDOW_S:g} s; see {where}")
         self._untold = 0
 
     def line(self, level: str, text: str) -> None:

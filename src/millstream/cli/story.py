@@ -335,6 +335,13 @@ class Story:
         if denied is not None:
             yield printable(f"    {denied.step} was settled as failed{_by(denied)}; a retry will not perform it")
             return
+        stands = self._stands(error)
+        if stands is not None:
+            yield printable(
+                f"    {stands[0].step} failed, and then {stands[1].step} was done: a retry is handed that failure again, and"
+            )
+            yield "    ends here too. Send the event anew"
+            return
         misfit = self._misfit(error)
         if misfit is not None:
             yield ""
@@ -352,6 +359,18 @@ class Story:
                 settled = decoded(record.error)
                 if (settled.get("type"), settled.get("message")) == (error.get("type"), error.get("message")):
                     return record
+        return None
+
+    def _stands(self, error: dict[str, Any]) -> tuple[RecordRow, RecordRow] | None:
+        """The failure that this error is, and the effect that was done after it."""
+        last: RecordRow | None = None
+        for record in reversed(self.told.records):
+            if record.kind == "intended" and last is None:
+                last = record
+            elif record.kind == "resulted" and record.error is not None and last is not None and record.step != last.step:
+                failed = decoded(record.error)
+                if (failed.get("type"), failed.get("message")) == (error.get("type"), error.get("message")):
+                    return record, last
         return None
 
     def _misfit(self, error: dict[str, Any]) -> RecordRow | None:

@@ -13,7 +13,8 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """The call that a tool's body runs for; asked for with ``call: ToolCall = INJECTED``."""
 
     idempotency_key: str
-    """Stable across crashes and attempts; never used for another step."""
+    """Stable across crashes and attempts; never used for another step. (A READ may have another one after a crash if its run was
+    not durable yet.)"""
     attempt: int
     """From 1."""
     run_id: str

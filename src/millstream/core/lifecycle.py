@@ -212,6 +212,7 @@ class Lifecycle:
         run = Run.of(row, history.event, self.desk.graph.agents[row.agent])
         run.recalled = bool(history.records)
         run.last = history.records[-1].record if history.records else 0
+        last = next((record for record in reversed(history.records) if record.kind == r.INTENDED), None)
         for record in history.records:
             run.bytes += len(record.result or "") + len(record.args or "")
             current = record.generation == run.generation
@@ -226,7 +227,7 @@ class Lifecycle:
             if record.kind == r.RETRIED and run.first is None and record.note is not None:
                 run.first = r.json_decode(record.note)["began"]
             if record.step is not None and record.kind != r.FIRED:
-                recall(run, record, current)
+                recall(run, record, current, last)
         return run
 
     def go_on(self, run: Run, instance: Instance) -> None:

@@ -20,8 +20,8 @@ from millstream.core.tables import RecordRow
 USES_NONE_UP = (Ended.LOST.value, Ended.NOT_DONE.value, Ended.UNANSWERED.value)  # a crash, and the ends of probes: no attempt's
 
 
-def recall(run: Run, record: RecordRow, current: bool) -> None:
-    """Rebuild what a record of this or an earlier generation says of its step."""
+def recall(run: Run, record: RecordRow, current: bool, last: RecordRow | None) -> None:
+    """Rebuild what a record of this or an earlier generation says of its step; ``last``: the last intent of the whole record."""
     assert record.step is not None
     kind = record.kind
     step = run.steps.get(record.step)
@@ -61,7 +61,10 @@ def recall(run: Run, record: RecordRow, current: bool) -> None:
         step.given = record.note is not None and '"settled"' in record.note
         if current:
             return
-        if record.error is None or step.given:
+        # What was done after a failure was done because of it, perhaps (to undo something): it stands, and is handed over again.
+        stands = last is not None and last.record > record.record and last.step != record.step
+        handed_again = record.note is not None and '"first"' in record.note
+        if record.error is None or step.given or stands or handed_again:
             step.outcome = record
         elif step.recorded.kind == r.INTENDED and record.effect is not None:
             # What a retry tries again: the same request, and as often as the first time.

@@ -57,6 +57,7 @@ from millstream.engine.sinks import SinkWriter
 from millstream.engine.sources import Pump
 from millstream.errors import CommitRefused, IoInRun, MillstreamError
 
+LAST_WORDS_S = 1.0  # code that is stopped is given so long to say how it has ended
 FLUSH_S = 5.0  # the last commits of an engine that stops are given at least so long
 LINGER_S = 0.005  # a commit that nothing waits for gathers so long
 FORGET_S = 60.0  # how often ids whose dedupe time is over are looked for
@@ -166,6 +167,7 @@ class Engine:
         self._ended: asyncio.Future[None] = self.loop.create_future()  # ``run`` ends with it
         self._failure: BaseException | None = None  # what it cannot go on with
         self._stopped = False
+        self._last_words = False  # what is still under way was cancelled, for the process ends
         load = self.loader.load
         self._dispatch: dict[type[Any], Callable[[Any], None]] = {
             Start: self._start,
@@ -300,7 +302,10 @@ class Engine:
         if self._failure is None:
             self.feed(Stopping(self.clock.now()))
             self.performer.stop()
-            await self.performer.drain(grace)
+            if await self.performer.drain(grace):
+                self._last_words = True
+                self.performer.cancel_all()
+                await self.performer.drain(LAST_WORDS_S)
             await self._flush(max(grace, FLUSH_S))
         if self._wake is not None:
             self._wake.cancel()
@@ -404,6 +409,8 @@ class Engine:
         self.performer.probe(command.run, command.id, command.step, command.attempt, command.key, command.body)
 
     def _attempt_ended(self, run: int, step: str, attempt: int, outcome: Outcome) -> None:
+        if self._last_words and outcome.ended not in (Ended.SUCCEEDED, Ended.NOT_SENT):
+            return  # we have stopped it, and that says nothing of it: the next life settles it by its class
         if not self._ends:
             self.loop.call_soon(self._tell_ends)
         self._ends.append((run, step, attempt, outcome))

@@ -175,6 +175,11 @@ class Performer:
             if not work.withdrawn and not work.probing and work.job is not None and work.job.withdraw():
                 self._withdraw(work, "the engine is stopping")
 
+    def cancel_all(self) -> None:
+        """Deliver cancellation to all that still runs."""
+        for run, step in list(self._works):
+            self.cancel(run, step)
+
     async def drain(self, timeout: float) -> int:
         """Wait until nothing runs or waits, for at most ``timeout`` seconds. Returns how many are left."""
         if self._works:

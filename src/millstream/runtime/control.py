@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from millstream.runtime.operations import Operations
 
 LIMIT = 64 << 20  # the longest request, bytes
 TIMEOUT_S = 60.0
+SLOW_S = 3.0
 
 
 class ControlServer:
@@ -58,6 +61,8 @@ class ControlServer:
                 await writer.drain()
         except (ConnectionError, ValueError):
             pass  # it has gone, or its request is longer than LIMIT
+        except asyncio.CancelledError:
+            pass  # the engine ends: Python 3.11 would report a connection that was cancelled as an error
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -72,8 +77,8 @@ class ControlServer:
             return {"error": str(error), "kind": type(error).__name__}
 
 
-def ask(path: Path, request: dict[str, Any], *, timeout_s: float = TIMEOUT_S) -> Any:
-    """Ask a running engine. Blocking.
+def ask(path: Path, request: dict[str, Any], *, timeout_s: float = TIMEOUT_S, slow: Callable[[], None] = lambda: None) -> Any:
+    """Ask a running engine. Blocking. ``slow`` is called when it has not answered for some seconds.
 
     Raises:
         ConnectionRefusedError: nobody listens there; nothing was asked.
@@ -86,6 +91,8 @@ def ask(path: Path, request: dict[str, Any], *, timeout_s: float = TIMEOUT_S) ->
         connection.settimeout(timeout_s)
         try:
             connection.sendall(json.dumps(request).encode() + b"\n")
+            if not select.select([connection], [], [], min(SLOW_S, timeout_s))[0]:
+                slow()
             with connection.makefile("rb") as lines:
                 answer = lines.readline()
         except ConnectionError:
