@@ -53,7 +53,7 @@ def run(
     however you like: the same command goes on where it was.
 
     \b
-    millstream run app.py                until Ctrl-C or SIGTERM; twice: at once
+    millstream run app.py                until Ctrl-C or SIGTERM; twice: at once (exit code 130)
     millstream run app.py --until-idle   for files: until they are worked off
     millstream run shop.flows:app --data /var/lib/shop --existing
 
