@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from millstream.core.effects import TRANSITIONS, Effect, Ended, Next, Retry, decide
+from millstream.core.effects import TRANSITIONS, Effect, Ended, Next, Retry, decide, intends
 
 PROBE_ENDS = {Ended.NOT_DONE, Ended.UNKNOWN, Ended.UNANSWERED}
 AMBIGUOUS_ENDS = {Ended.AMBIGUOUS, Ended.LOST}
@@ -176,3 +176,10 @@ def test_jitter_only_shortens_the_wait() -> None:
 
 def test_a_long_patience_does_not_overflow() -> None:
     assert Retry(attempts=1_000_000, jitter=0.0).delay(999_999, 0.0) == 60_000_000
+
+
+@pytest.mark.parametrize("effect", Effect)
+def test_an_attempt_is_written_down_first_unless_a_restart_would_do_it_again_whatever_had_happened(effect: Effect) -> None:
+    assert intends(effect, ambiguous=False) is (effect is not Effect.READ)
+    again = decide(effect, Ended.LOST, attempts_left=True, within_ttl=True, ambiguous=True) is Next.PERFORM
+    assert intends(effect, ambiguous=True) is not again

@@ -358,6 +358,18 @@ def test_what_code_says_that_a_stop_has_ended_is_recorded_if_it_tells_whether_it
         assert len(calls) == sent
 
 
+def test_an_engine_that_stops_looks_at_no_timer_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    with AppRun(App("idle")) as world:
+        engine, fed = world._alive.engine, []
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "feed", fed.append)
+            engine._due()
+            assert len(fed) == 1
+            patch.setattr(engine, "_stopped", True)
+            engine._due()
+            assert len(fed) == 1
+
+
 # ----------------------------------------------------------------------------------------------------- threads that never end
 
 

@@ -386,3 +386,54 @@ def test_a_failure_after_which_something_was_done_stands_and_a_retry_does_nothin
             world.retry(run)
             world.settle()
         assert (tries, world.effects(unbook).total()) == (["ship"], 1)
+
+
+def bank(effect: Effect, calls: list[Effect]) -> tuple[App, Any]:
+    app = App("bank")
+    source = app.source("in", jsonl("in.jsonl"), key="k")
+
+    async def probe(call: ToolCall) -> Done[str] | NotDone | Unknown:
+        return Done("found")
+
+    verify = probe if effect is Effect.VERIFIED else None
+
+    @tool(effect=effect, retry=Retry(attempts=3, backoff="1m", jitter=0.0), verify=verify)
+    async def transfer() -> str:
+        calls.append(effect)
+        if len(calls) == 1:
+            raise ConnectionResetError("hung up")
+        return "done"
+
+    @app.agent(on=source, name="a")
+    async def handler(ctx: Context[dict[str, Any]], event: dict[str, Any]) -> str:
+        return await transfer()
+
+    return app, source
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "calls", "output"),
+    [
+        (Effect.VERIFIED, Effect.IDEMPOTENT, 2, "done"),
+        (Effect.VERIFIED, Effect.READ, 2, "done"),
+        (Effect.VERIFIED, Effect.AT_MOST_ONCE, 1, None),
+        (Effect.IDEMPOTENT, Effect.AT_MOST_ONCE, 1, None),
+        (Effect.IDEMPOTENT, Effect.VERIFIED, 1, "found"),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True], ids=["while it rests", "when its rest is over"])
+def test_what_follows_a_rest_is_what_the_class_of_today_allows(
+    before: Effect, now: Effect, calls: int, output: str | None, late: bool
+) -> None:
+    made: list[Effect] = []
+    app, source = bank(before, made)
+    with AppRun(app) as world:
+        world.send(source, {"k": "a"})
+        world.advance("1s")
+        assert made == [before]
+        if late:
+            world._clock.move_to(world._clock.now() + 3_600_000_000)
+        world.restart(bank(now, made)[0])
+        world.settle()
+        run = world.run().expect("in_doubt" if output is None else "done")
+        assert (len(made), None if output is None else run.output) == (calls, output)

@@ -1,6 +1,6 @@
 """The machine: facts in, commands out. Pure: no await, no clock, no randomness, no I/O.
 
-All that one fact causes goes into the open commit, so it is one atomic entry: the shell takes the commit between facts. A command
+All that one fact causes goes into the open commit, so it is one atomic entry: the commit is cut between facts. A command
 that the outside can see the outcome of is gated: it is said when everything up to it is durable.
 
 The flow of one event:
@@ -233,9 +233,10 @@ class Machine:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def _due(self, fact: Due) -> None:
-        alarms = self.desk.alarms
+        alarms, rang = self.desk.alarms, []
         while alarms and alarms[0][0] <= self.desk.now:
-            _, _, what, which = heapq.heappop(alarms)
+            rang.append(heapq.heappop(alarms))
+        for _, _, what, which in rang:
             if what != "wakes":
                 self.lifecycle.due(which, what == "run")
             else:

@@ -48,7 +48,8 @@ def recall(run: Run, record: RecordRow, current: bool, last: RecordRow | None) -
         step.attempts = record.attempt + (1 if again and not step.granted else 0)
         step.phase = Step.CALLED if record.effect == Effect.READ.value else Step.INTENT  # if in doubt: evidence has come
         step.due = None if note.get("due") is None or not current else (note["due"], note["next"])
-        step.tries += note["ended"] not in USES_NONE_UP
+        if note.get("due") is not None:  # else a stop has kept it from being sent: that is no try
+            step.tries += note["ended"] not in USES_NONE_UP
     elif kind == r.DOUBTED:
         step.phase, step.ambiguous, step.attempts = Step.DOUBT, True, record.attempt
         note = r.json_decode(record.note or "{}")

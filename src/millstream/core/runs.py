@@ -40,7 +40,7 @@ CANCEL = "cancelled"  # the run was cancelled
 RESUMED = "resumed"  # a released run got its new turn; ``result`` is the state it was given
 OBSERVED = frozenset((RESULTED, FIRED, RECEIVED, CANCEL, RESUMED))
 # and those that only tell what happened:
-INTENDED = "intended"  # a step of an effect class, or an ask, was asked for; its first attempt follows
+INTENDED = "intended"  # an attempt at a step of an effect class follows (core.effects, intends); or an ask was made
 ATTEMPTED = "attempted"  # an attempt ended and another (or a probe) follows
 DOUBTED = "doubted"
 SETTLED = "settled"  # somebody said retry
@@ -81,7 +81,7 @@ class Step(msgspec.Struct, eq=False):
     outcome: RecordRow | None = None  # an earlier generation's result: handed over when it is asked for
     phase: int = CALLED
     attempts: int = 0
-    tries: int = 0  # attempts in this life of the process: a crash uses none of ``Retry.attempts`` up
+    tries: int = 0  # attempts of this generation: what a crash or a stop has ended uses none of ``Retry.attempts`` up
     probes: int = 0  # of the last attempt: probes that were asked, but for one that a crash ended
     sent: int = 0  # start of the first attempt, us
     began: int = 0  # of the last one in this life, us

@@ -424,9 +424,7 @@ class Steps:
             self.attempts.send(Probe(run.number, run.id, step.id, step.attempts, self.attempts.key(run, step), call.body))
 
     def _perform_again(self, run: Run, step: Step) -> None:
-        effect = step.policy.effect
-        again = step.granted and effect is not Effect.READ  # a crash must find that what was granted is used up
-        self.attempts.attempt(run, step, unwritten=again or intends(effect, step.ambiguous))
+        self.attempts.attempt(run, step, unwritten=intends(step.policy.effect, step.ambiguous))
 
     def outcome(
         self,
@@ -483,8 +481,6 @@ class Steps:
         step = run.steps[call.step]
         self.outcome(run, step, result, error, note=None)
 
-    # --- doubt ----------------------------------------------------------------------------------------------------
-
     # --- the record -----------------------------------------------------------------------------------------------
 
     def recover(self, run: Run, step: Step) -> None:
@@ -500,8 +496,7 @@ class Steps:
             if step.due is not None:
                 self.lifecycle.watch(run, step.due[0])
             return
-        rests = step.due is not None and step.due[0] > self.desk.now
-        if (step.granted or rests) and step.cancelled and not step.ambiguous:
+        if step.granted and step.cancelled and not step.ambiguous:
             self.withdraw(run, step, opened=False)
             return
         if self._rests_on(run, step):
@@ -514,10 +509,16 @@ class Steps:
         self._decide(run, step, Ended.LOST, None, LOST)
 
     def _rests_on(self, run: Run, step: Step) -> bool:
-        """It was put to rest, and rests on: if it was begun again and that is not on record, then it may be begun once more."""
+        """It was put to rest, and rests on, if its class (of today) allows what follows: if it was begun again and that is not on
+        record, then it may be begun once more."""
         if step.due is None:
             return False
-        due = step.due[0]
+        due, following = step.due
+        effect = step.policy.effect
+        probes = following == Next.PROBE.value
+        if (probes and effect is not Effect.VERIFIED) or (not probes and step.ambiguous and intends(effect, True)):
+            step.due = None
+            return False
         step.phase = Step.RESTING
         run.resting += 1
         if due <= self.desk.now:

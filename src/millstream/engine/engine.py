@@ -444,7 +444,7 @@ class Engine:
             self._log("warning", "threads: one is free again, `def` tools go on")
 
     def _sink_written(self, sink: str, row: int, position: Any) -> None:
-        self.feed(SinkWritten(self.clock.now(), sink, row, None if position is None else dump(position)))
+        self.feed(SinkWritten(self._time(), sink, row, None if position is None else dump(position)))
 
     # --- commits --------------------------------------------------------------------------------------------------
 
@@ -540,7 +540,7 @@ class Engine:
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None
-        if not self._ended.done():
+        if not self._ended.done() and not self._stopped:
             self.feed(Due(self._time()))
 
     async def _tick(self) -> None:

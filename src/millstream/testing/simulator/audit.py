@@ -224,7 +224,8 @@ class Audit:
             intents = [row for row in durable if row.kind == r.INTENDED]
             if not intents:
                 raise Violation("intent-before-effect", f"{request.place} is sent, and no intent of it is durable")
-            if request.effect is Effect.AT_MOST_ONCE and command.attempt not in [row.attempt for row in intents]:
+            each = request.effect in (Effect.AT_MOST_ONCE, Effect.VERIFIED)
+            if each and command.attempt not in [row.attempt for row in intents]:
                 raise Violation(
                     "intent-before-effect", f"attempt {command.attempt} at {request.place} has no durable intent of its own"
                 )
