@@ -109,7 +109,7 @@ class Machine:
         """What is to be done because of these, once all of them were told.
 
         A round of facts, because the shell has several at once where much happens, and the same work on many of them in a row is
-        much cheaper for a CPU than each one's whole way [M: 30 % less for an agent request with 64 in flight].
+        much cheaper for a CPU than each one's whole way [M: a quarter less for an agent request with 64 in flight].
         """
         desk, handlers = self.desk, self._handlers
         cut, cut_bytes = desk.limits.cut, desk.limits.cut_bytes
