@@ -53,14 +53,14 @@ def run(
     however you like: the same command goes on where it was.
 
     \b
-    millstream run app.py                until Ctrl-C or SIGTERM; twice: at once (exit code 130)
+    millstream run app.py                until Ctrl-C or SIGTERM; twice: at once
     millstream run app.py --until-idle   for files: until they are worked off
     millstream run shop.flows:app --data /var/lib/shop --existing
 
     With --until-idle, sleeps and back-offs are waited for; runs that wait for a signal or are in doubt, and what is queued behind
     them, are not: they are kept, and the next run goes on with them.
 
-    Exit code 0 whatever becomes of its runs: `millstream runs --status failed` lists those that failed.
+    Exit code 0 whatever becomes of its runs (130 after a second Ctrl-C): `millstream runs --status failed` lists those that failed.
     """
     grace_us, jump_us = _duration(grace, "--grace"), _duration(max_clock_jump, "--max-clock-jump")
     here = os.getcwd()
