@@ -52,7 +52,8 @@ class Program:
 
 def ledger(folder: Path) -> list[list[str]]:
     path = folder / "ledger"
-    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [line.split()[:-1] for line in lines if line.endswith(" .")]  # what a kill has cut did not happen
 
 
 def kill_when_it_has_got_further(program: Program, dice: random.Random) -> bool:

@@ -12,6 +12,7 @@ import shlex
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -282,8 +283,11 @@ class Ledger:
         self._folder = folder
 
     def _all(self) -> list[dict[str, Any]]:
-        text = (self._folder / "ledger.jsonl").read_text()
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        found = []
+        for line in (self._folder / "ledger.jsonl").read_text().splitlines():
+            with suppress(ValueError):  # one that a kill has cut, or that is being written, did not happen (yet)
+                found.append(json.loads(line))
+        return found
 
     def lines(self, tool: str, what: str) -> list[dict[str, Any]]:
         """The lines of a tool."""

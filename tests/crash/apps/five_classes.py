@@ -10,11 +10,13 @@ from millstream import INJECTED, App, Connection, Context, Done, Effect, NotDone
 app = App("five_classes")
 orders = app.source("orders", jsonl("orders.jsonl"), key="customer", id="order_id")
 
-LEDGER = os.open("ledger", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+LEDGER = os.open("ledger", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+if (size := os.fstat(LEDGER).st_size) and os.pread(LEDGER, 1, size - 1) != b"\n":
+    os.write(LEDGER, b"\n")  # a kill has cut the last line, which lies on two pages: that did not happen
 
 
 def enter(effect: str, order_id: str, key: str = "-") -> None:
-    os.write(LEDGER, f"{effect} {order_id} {key}\n".encode())
+    os.write(LEDGER, f"{effect} {order_id} {key} .\n".encode())
     os.fsync(LEDGER)
 
 
@@ -47,7 +49,7 @@ def book(order_id: str, connection: Connection = INJECTED) -> str:
 
 async def was_shipped(call: ToolCall, order_id: str) -> Any:
     with open("ledger") as ledger:
-        shipped = any(line.startswith(f"verified {order_id} ") for line in ledger)
+        shipped = any(line.startswith(f"verified {order_id} ") and line.endswith(" .\n") for line in ledger)
     return Done(order_id) if shipped else NotDone()
 
 

@@ -24,9 +24,11 @@ WAREHOUSE = "warehouse.db"
 def write(tool: str, order: str, what: str, **more: object) -> None:
     """Append a line, and have it on the disk."""
     line = {"tool": tool, "order": order, "what": what, "process": os.getpid(), **more}
-    ledger = os.open(LEDGER, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    ledger = os.open(LEDGER, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(ledger, (json.dumps(line) + "\n").encode())
+        size = os.fstat(ledger).st_size
+        cut = size > 0 and os.pread(ledger, 1, size - 1) != b"\n"  # a kill has cut the last one: it lies on two pages
+        os.write(ledger, ("\n" * cut + json.dumps(line) + "\n").encode())
         os.fsync(ledger)
     finally:
         os.close(ledger)
@@ -34,9 +36,19 @@ def write(tool: str, order: str, what: str, **more: object) -> None:
 
 def entries(tool: str, what: str) -> list[dict[str, str]]:
     """The lines of a tool so far."""
-    with open(LEDGER) as ledger:
-        lines = [json.loads(line) for line in ledger]
-    return [line for line in lines if line["tool"] == tool and line["what"] == what]
+    return [line for line in read(LEDGER) if line["tool"] == tool and line["what"] == what]
+
+
+def read(path: str) -> list[dict[str, str]]:
+    """All lines of a ledger. One that is cut did not happen."""
+    lines = []
+    with open(path) as ledger:
+        for text in ledger:
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                pass
+    return lines
 
 
 def asked(tool: str, order: str) -> None:
