@@ -357,6 +357,13 @@ class Mail:
                 run.unread = True
                 self._consume(run, call, mail, stored=True)
                 return
+        for call in [call for call in run.waits.values() if call.kind == "ask"]:
+            deadlock = self.asking.deadlock(run, (call.name, call.key or ""))
+            if deadlock is not None:  # a retry has taken up an ask of its last try, and meanwhile the asked key asks this one
+                del run.waits[call.step]
+                self.asking.ends(run, call.step)
+                self.steps.answered(run, call, None, deadlock)
+                return
 
     def _consume(self, run: Run, call: StepCall, mail: MailRow, *, stored: bool) -> None:
         del run.waits[call.step]
